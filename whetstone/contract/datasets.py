@@ -1,0 +1,48 @@
+"""What is known of an uploaded dataset."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from whetstone.contract.failures import Failure
+from whetstone.contract.models import InspectionState
+from whetstone.contract.types import Bytes, Contract, Count, DatasetRef, Sha256
+
+
+class Split(StrEnum):
+    TRAIN = "train"
+    CALIBRATION = "calibration"
+    TEST = "test"
+
+
+class FieldFacts(Contract):
+    """One array of a dataset; `shape` is that of one sample, without the sample axis."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class DatasetFacts(Contract):
+    """Read from the file. `classes` is the number of distinct labels when labels are integers."""
+
+    format: str
+    fields: tuple[FieldFacts, ...]
+    labels: FieldFacts | None
+    classes: int | None
+    splits: dict[Split, int]
+    made_splits: bool
+    samples: Count
+
+
+class DatasetRead(Contract):
+    """A dataset as the API shows it."""
+
+    id: DatasetRef
+    name: str
+    filename: str
+    size: Bytes
+    sha256: Sha256
+    state: InspectionState
+    facts: DatasetFacts | None
+    failure: Failure | None
+    created_at: datetime

@@ -1,0 +1,64 @@
+"""What is known of an uploaded model."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from whetstone.contract.failures import Failure
+from whetstone.contract.types import Bytes, Contract, Count, ModelRef, Sha256
+
+
+class InspectionState(StrEnum):
+    """The life of an upload: looked into by a worker, then usable or refused."""
+
+    INSPECTING = "inspecting"
+    READY = "ready"
+    REJECTED = "rejected"
+
+
+class TensorFacts(Contract):
+    """A graph input or output. A dimension is a number, a name (dynamic), or None (unknown)."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...]
+
+
+class LayerFacts(Contract):
+    """A node that holds weights: its op, its parameters and, where shapes are known, its multiply-accumulates."""
+
+    name: str
+    op: str
+    weight: str
+    shape: tuple[int, ...]
+    params: Count
+    macs: Count | None
+
+
+class ModelFacts(Contract):
+    """Read from the graph. `macs` counts multiply-accumulates at batch 1; None where shapes are not known."""
+
+    format: str
+    producer: str
+    ir_version: int
+    opset: int
+    inputs: tuple[TensorFacts, ...]
+    outputs: tuple[TensorFacts, ...]
+    params: Count
+    macs: Count | None
+    nodes: Count
+    ops: dict[str, int]
+    layers: tuple[LayerFacts, ...]
+
+
+class ModelRead(Contract):
+    """A model as the API shows it. `facts` when ready, `failure` when rejected."""
+
+    id: ModelRef
+    name: str
+    filename: str
+    size: Bytes
+    sha256: Sha256
+    state: InspectionState
+    facts: ModelFacts | None
+    failure: Failure | None
+    created_at: datetime

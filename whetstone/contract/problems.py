@@ -1,0 +1,27 @@
+"""Errors of the HTTP API: RFC 9457 problem details with a stable `code`."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class FieldProblem(BaseModel):
+    """One field of the request that is wrong; `field` is a JSON pointer without the leading slash."""
+
+    model_config = ConfigDict(frozen=True)
+
+    field: str
+    message: str
+
+
+class Problem(BaseModel):
+    """The body of every 4xx and 5xx answer (`application/problem+json`). Open: later fields are no error."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    code: str
+    detail: str
+    hint: str | None = None
+    errors: tuple[FieldProblem, ...] = ()
+    request_id: str | None = None

@@ -1,0 +1,245 @@
+"""What was measured, per target, against the original; and the verdict."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from whetstone.contract.passes import Pass
+from whetstone.contract.targets import Target
+from whetstone.contract.types import (
+    Bytes,
+    Contract,
+    Count,
+    DatasetRef,
+    Fraction,
+    JobRef,
+    Milliseconds,
+    ModelRef,
+    Seconds,
+    Sha256,
+)
+
+SCHEMA_VERSION = 1
+
+
+class VerdictKind(StrEnum):
+    """`improved`: meets the budget and is better. `no_gain`: the original is returned. `over_budget`: better and
+    accurate enough, but misses a stated limit; the best so far is returned."""
+
+    IMPROVED = "improved"
+    NO_GAIN = "no_gain"
+    OVER_BUDGET = "over_budget"
+
+
+class Verdict(Contract):
+    """The judgement and, in one sentence, why."""
+
+    kind: VerdictKind
+    reason: str
+
+
+class Estimate(Contract):
+    """A value with its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+    confidence: Fraction = 0.95
+
+
+class Percentile(Contract):
+    """A latency percentile with its interval; given only when there are enough samples to claim it."""
+
+    percent: Annotated[float, Field(gt=0, lt=100)]
+    ms: Milliseconds
+    low_ms: Milliseconds
+    high_ms: Milliseconds
+
+
+class Latency(Contract):
+    """One inference call after warm-up, in milliseconds. `curve` holds evenly spaced quantiles for drawing.
+
+    `unclaimed` maps a percentile that cannot be claimed to the number of samples it would need.
+    """
+
+    samples: Count
+    mean_ms: Milliseconds
+    min_ms: Milliseconds
+    percentiles: tuple[Percentile, ...]
+    unclaimed: dict[str, int] = {}
+    curve: tuple[float, ...] = ()
+
+    def at(self, percent: float) -> Percentile | None:
+        return next((p for p in self.percentiles if p.percent == percent), None)
+
+
+class OperatorTime(Contract):
+    """Time of one operator in a profiled run, the unit it ran on and the precision it ran in."""
+
+    name: str
+    op: str
+    ms: Milliseconds
+    unit: str
+    precision: str
+
+
+class Measured(Contract):
+    """One side (original or result) on one target. `units` and `precisions` count operators."""
+
+    size: Bytes
+    cold_load_ms: Milliseconds
+    warm_load_ms: Milliseconds
+    peak_memory: Bytes
+    latency: Latency
+    units: dict[str, int]
+    precisions: dict[str, int]
+    operators: tuple[OperatorTime, ...]
+
+
+class Metric(StrEnum):
+    """Accuracy is the share of samples whose largest output is the label; mse is the mean squared error."""
+
+    ACCURACY = "accuracy"
+    MSE = "mse"
+
+
+class ClassAccuracy(Contract):
+    label: int
+    samples: Count
+    original: Fraction
+    result: Fraction
+
+
+class Accuracy(Contract):
+    """The task metric on the test split. `drop` > 0 means the result is worse.
+
+    For accuracy the drop is in percentage points, for mse in percent of the original's error.
+    """
+
+    metric: Metric
+    samples: Count
+    original: float
+    result: float
+    drop: Estimate
+    per_class: tuple[ClassAccuracy, ...] = ()
+
+
+class Fidelity(Contract):
+    """How close the result's outputs are to the original's on the same inputs, needing no labels.
+
+    `agreement` is the share of equal decisions in percent (None where outputs are no decision), `cosine` the mean
+    cosine similarity, `sqnr_db` the signal-to-quantization-noise ratio in dB (None when identical).
+    """
+
+    samples: Count
+    synthetic_inputs: bool
+    agreement: Estimate | None
+    cosine: float
+    sqnr_db: float | None
+    max_abs_error: float
+
+
+class Conversion(Contract):
+    """The delivered file run in its runtime against the graph it was made from, on the same inputs."""
+
+    samples: Count
+    max_abs_error: float
+    max_relative_error: float
+    tolerance: float
+
+
+class Conditions(Contract):
+    """How the measurement was made. `valid` is false with `invalid_because` when it should not be relied on."""
+
+    batch_size: int
+    threads: int
+    rounds: Count
+    warmup_runs: Count
+    seconds: Seconds
+    load_before: float
+    valid: bool
+    invalid_because: tuple[str, ...] = ()
+
+
+class Environment(Contract):
+    """The hardware and the toolchain of the measurement."""
+
+    cpu: str
+    cores: int
+    memory: Bytes
+    system: str
+    isa: tuple[str, ...]
+    versions: dict[str, str]
+
+
+class TargetReport(Contract):
+    """Original against result on one target; both ran interleaved in one session."""
+
+    target: Target
+    verdict: Verdict
+    original: Measured
+    result: Measured
+    speedup: Estimate
+    size_ratio: float
+    accuracy: Accuracy | None
+    fidelity: Fidelity
+    conversion: Conversion
+    conditions: Conditions
+    environment: Environment
+
+
+class LayerChange(Contract):
+    """What a pass did to one layer, or why it left it alone."""
+
+    name: str
+    op: str
+    change: str
+    before: str | None = None
+    after: str | None = None
+    kept_because: str | None = None
+
+
+class Curve(Contract):
+    """A series for drawing, such as a validation loss per epoch."""
+
+    name: str
+    x_label: str
+    y_label: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+
+class PassReport(Contract):
+    """What one pass did and cost. `accuracy` is that of the graph after the pass where labels allow it."""
+
+    index: Count
+    config: Pass
+    summary: str
+    seconds: Seconds
+    params: Count
+    nonzero_params: Count
+    macs: Count | None
+    size: Bytes
+    layers: tuple[LayerChange, ...] = ()
+    curves: tuple[Curve, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class JobReport(Contract):
+    """The whole story of a job."""
+
+    schema_version: int = SCHEMA_VERSION
+    job_id: JobRef
+    job_name: str
+    model_id: ModelRef
+    model_name: str
+    model_sha256: Sha256
+    dataset_id: DatasetRef | None
+    dataset_name: str | None
+    dataset_sha256: Sha256 | None
+    verdict: Verdict
+    passes: tuple[PassReport, ...]
+    targets: tuple[TargetReport, ...]
+    created_at: datetime

@@ -1,0 +1,192 @@
+"""The worker protocol: how a worker claims a step, tells of it, and finishes it."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from whetstone.contract.datasets import DatasetFacts
+from whetstone.contract.failures import Failure
+from whetstone.contract.jobs import ArtifactKind, Budget, Measurement, StepKind
+from whetstone.contract.models import ModelFacts
+from whetstone.contract.passes import Pass
+from whetstone.contract.reports import JobReport, PassReport, TargetReport
+from whetstone.contract.targets import HardwareClass, Target
+from whetstone.contract.types import Bytes, Contract, Count, FileName, Fraction, Seconds, Sha256, StepRef, WorkerRef
+
+RUN_STEP = "whetstone.run_step"
+"""The one Celery task; its arguments are the step id and a signed step token, nothing else."""
+
+
+class InputRole(StrEnum):
+    """What an input file is to a step. `model` is always the tenant's original."""
+
+    MODEL = "model"
+    DATASET = "dataset"
+    RESULT = "result"
+    CHECKPOINT = "checkpoint"
+
+
+class InspectModel(Contract):
+    kind: Literal[StepKind.INSPECT_MODEL] = StepKind.INSPECT_MODEL
+
+
+class InspectDataset(Contract):
+    kind: Literal[StepKind.INSPECT_DATASET] = StepKind.INSPECT_DATASET
+
+
+class Optimize(Contract):
+    """Run the passes from number `done` on; the checkpoint input is the graph after the first `done` passes."""
+
+    kind: Literal[StepKind.OPTIMIZE] = StepKind.OPTIMIZE
+    passes: tuple[Pass, ...]
+    done: tuple[PassReport, ...] = ()
+
+
+class Deliver(Contract):
+    """Convert for one target, verify, measure against the original, judge."""
+
+    kind: Literal[StepKind.DELIVER] = StepKind.DELIVER
+    target: Target
+    budget: Budget
+    measurement: Measurement
+    input_shapes: dict[str, tuple[int, ...]] = {}
+
+
+class MakeReport(Contract):
+    """Draw the report page from what was measured."""
+
+    kind: Literal[StepKind.REPORT] = StepKind.REPORT
+    report: JobReport
+
+
+Task = Annotated[InspectModel | InspectDataset | Optimize | Deliver | MakeReport, Field(discriminator="kind")]
+
+
+class InputFile(Contract):
+    """A file the step needs; `url` is signed and expires."""
+
+    role: InputRole
+    filename: FileName
+    size: Bytes
+    sha256: Sha256
+    url: str
+
+
+class Limits(Contract):
+    """What the sandboxed child may use at most."""
+
+    seconds: Seconds
+    memory: Bytes
+    file_size: Bytes
+
+
+class Order(Contract):
+    """The answer to a claim: all a worker needs. `token` proves this attempt in every later call."""
+
+    step_id: StepRef
+    attempt: Count
+    token: str
+    lease_seconds: Seconds
+    task: Task
+    inputs: tuple[InputFile, ...]
+    limits: Limits
+
+
+class Heartbeat(Contract):
+    """Progress since the last one; also prolongs the lease."""
+
+    progress: Fraction | None = None
+    message: Annotated[str, Field(max_length=500)] | None = None
+    metrics: Annotated[dict[str, float], Field(max_length=50)] = {}
+    logs: Annotated[tuple[Annotated[str, Field(max_length=2000)], ...], Field(max_length=100)] = ()
+
+
+class HeartbeatAnswer(Contract):
+    """`cancel` asks the worker to stop the child and report the step as cancelled."""
+
+    cancel: bool
+
+
+class UploadRequest(Contract):
+    sha256: Sha256
+    size: Bytes
+
+
+class UploadAnswer(Contract):
+    """Where to PUT the bytes; None when the tenant already has this content."""
+
+    url: str | None
+
+
+class OutputFile(Contract):
+    """A file that the step made and uploaded."""
+
+    name: FileName
+    kind: ArtifactKind
+    media_type: str
+    sha256: Sha256
+    size: Bytes
+
+
+class Checkpoint(Contract):
+    """The graph after a pass, so that a retry goes on from there."""
+
+    passes: tuple[PassReport, ...]
+    output: OutputFile
+
+
+class ModelInspected(Contract):
+    kind: Literal[StepKind.INSPECT_MODEL] = StepKind.INSPECT_MODEL
+    facts: ModelFacts
+
+
+class DatasetInspected(Contract):
+    kind: Literal[StepKind.INSPECT_DATASET] = StepKind.INSPECT_DATASET
+    facts: DatasetFacts
+
+
+class Optimized(Contract):
+    kind: Literal[StepKind.OPTIMIZE] = StepKind.OPTIMIZE
+    passes: tuple[PassReport, ...]
+
+
+class Delivered(Contract):
+    kind: Literal[StepKind.DELIVER] = StepKind.DELIVER
+    report: TargetReport
+
+
+class ReportMade(Contract):
+    kind: Literal[StepKind.REPORT] = StepKind.REPORT
+
+
+StepResult = Annotated[
+    ModelInspected | DatasetInspected | Optimized | Delivered | ReportMade, Field(discriminator="kind")
+]
+
+
+class Finish(Contract):
+    """The step is done: what it found and the files it uploaded."""
+
+    result: StepResult
+    outputs: tuple[OutputFile, ...] = ()
+
+
+class Fail(Contract):
+    """The step cannot be done."""
+
+    failure: Failure
+    cancelled: bool = False
+
+
+class Enrol(Contract):
+    """A worker introduces itself and then repeats this as its sign of life."""
+
+    worker_id: WorkerRef
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    hardware: HardwareClass
+    targets: tuple[Target, ...]
+    version: str
+    cpu: str
+    cores: int
+    memory: Bytes

@@ -1,0 +1,37 @@
+"""The building blocks of every contract class: the frozen base, and the scalar types with their limits."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+
+class Contract(BaseModel):
+    """Immutable, closed data: an unknown field is an error, never ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _prefixed(prefix: str) -> StringConstraints:
+    return StringConstraints(pattern=rf"^{prefix}_[0-7][0-9a-hjkmnp-tv-z]{{25}}$")
+
+
+# Ids are TypeIDs: a prefix and a UUIDv7 in Crockford's base 32, so they sort by time.
+TenantRef = Annotated[str, _prefixed("ten")]
+UserRef = Annotated[str, _prefixed("usr")]
+KeyRef = Annotated[str, _prefixed("key")]
+ModelRef = Annotated[str, _prefixed("mdl")]
+DatasetRef = Annotated[str, _prefixed("dat")]
+JobRef = Annotated[str, _prefixed("job")]
+StepRef = Annotated[str, _prefixed("stp")]
+ArtifactRef = Annotated[str, _prefixed("art")]
+WorkerRef = Annotated[str, _prefixed("wrk")]
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+DisplayName = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
+FileName = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^/\\\x00-\x1f]+$")]
+TensorName = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+Bytes = Annotated[int, Field(ge=0, description="size in bytes")]
+Milliseconds = Annotated[float, Field(ge=0, description="milliseconds")]
+Seconds = Annotated[float, Field(ge=0, description="seconds")]

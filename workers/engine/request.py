@@ -1,0 +1,63 @@
+"""What passes between the worker and the sandboxed child: plain data, both ways, never pickled."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from whetstone.contract.failures import Failure
+from whetstone.contract.jobs import ArtifactKind
+from whetstone.contract.reports import PassReport
+from whetstone.contract.steps import InputRole, StepResult, Task
+from whetstone.contract.types import Contract, FileName, Fraction
+
+
+class Request(Contract):
+    """One piece of work. All paths lie in the scratch folder; `outputs` is an empty folder for what is made."""
+
+    task: Task
+    inputs: dict[InputRole, Path]
+    outputs: Path
+    scratch: Path
+
+
+class MadeFile(Contract):
+    """A file in the `outputs` folder that should be kept."""
+
+    name: FileName
+    kind: ArtifactKind
+    media_type: str
+
+
+class Progress(Contract):
+    kind: Literal["progress"] = "progress"
+    fraction: Fraction
+    message: Annotated[str, Field(max_length=500)]
+    metrics: Annotated[dict[str, float], Field(max_length=50)] = {}
+
+
+class Log(Contract):
+    kind: Literal["log"] = "log"
+    line: Annotated[str, Field(max_length=2000)]
+
+
+class PassDone(Contract):
+    """A pass has ended; `file` holds the graph after it, so that a retry can go on from there."""
+
+    kind: Literal["pass_done"] = "pass_done"
+    passes: tuple[PassReport, ...]
+    file: MadeFile
+
+
+class Done(Contract):
+    kind: Literal["done"] = "done"
+    result: StepResult
+    outputs: tuple[MadeFile, ...] = ()
+
+
+class Failed(Contract):
+    kind: Literal["failed"] = "failed"
+    failure: Failure
+
+
+Message = Annotated[Progress | Log | PassDone | Done | Failed, Field(discriminator="kind")]
