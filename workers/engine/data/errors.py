@@ -1,0 +1,17 @@
+"""Why a dataset is refused, or does not go with a model."""
+
+from whetstone.contract.failures import FailureCode
+from workers.engine.errors import EngineError
+
+
+class InvalidDataset(EngineError):
+    """The file is no valid dataset."""
+
+    code = FailureCode.INVALID_DATASET
+    hint = "Upload an .npz with one array per model input and, optionally, 'labels'; see numpy.savez."
+
+
+class DatasetMismatch(EngineError):
+    """The dataset does not go with the model."""
+
+    code = FailureCode.DATASET_MISMATCH

@@ -1,0 +1,34 @@
+"""Any uploaded file → a graph, or a refusal that says what to do."""
+
+from pathlib import Path
+from typing import assert_never
+
+from workers.engine.graph.graph import Graph
+from workers.engine.importers.archive import unpack
+from workers.engine.importers.errors import InvalidModel
+from workers.engine.importers.formats import Format, format_of
+from workers.engine.importers.onnx_file import read_onnx
+
+IGNORED = "__MACOSX"
+
+
+def _only_model(folder: Path) -> Path:
+    found = [path for path in folder.rglob("*.onnx") if path.is_file() and IGNORED not in path.parts]
+    if len(found) != 1:
+        names = ", ".join(sorted(path.name for path in found)[:5])
+        raise InvalidModel(f"The zip archive must hold one .onnx file, not {len(found)} ({names}).")
+    return found[0]
+
+
+def open_model(path: Path, scratch: Path) -> Graph:
+    """Read an uploaded model. Archives are unpacked into `scratch`.
+
+    Raises InvalidModel, UnsupportedFormat, UnsupportedOpset, UnsupportedOp or UnsafeFile.
+    """
+    match file_format := format_of(path):
+        case Format.ONNX:
+            return read_onnx(path)
+        case Format.ONNX_ZIP:
+            return read_onnx(_only_model(unpack(path, scratch)))
+        case _:
+            assert_never(file_format)

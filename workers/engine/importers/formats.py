@@ -1,0 +1,108 @@
+"""What a file is, told from its bytes; its name proves nothing."""
+
+import re
+import zipfile
+from enum import StrEnum
+from pathlib import Path
+from typing import NamedTuple
+
+from workers.engine.importers.errors import InvalidModel, UnsafeFile, UnsupportedFormat
+
+HEAD = 512
+PICKLE_PROTOCOLS = range(2, 6)
+TEXT_PICKLE = re.compile(rb"\(*(c[\w.]+\n[\w.]+\n|\(?[ld]p?\d*\n)")
+"""How pickles of protocols 0 and 1 begin: a global to import, or an empty container."""
+
+FROM_TORCH = "Export it where it was trained: torch.onnx.export(model, (example,), 'model.onnx', external_data=False)."
+FROM_KERAS = "Export it in Keras: model.export('model.onnx', format='onnx')."
+FROM_TFLITE = "Convert it: python -m tf2onnx.convert --tflite model.tflite --output model.onnx."
+FROM_SAVED_MODEL = "Convert it: python -m tf2onnx.convert --saved-model folder --output model.onnx."
+
+
+class Format(StrEnum):
+    """Formats that are read."""
+
+    ONNX = "onnx"
+    ONNX_ZIP = "onnx-zip"
+
+
+class Signature(NamedTuple):
+    """Bytes at an offset that tell a format which is not read."""
+
+    offset: int
+    magic: bytes
+    name: str
+    hint: str | None = None
+
+
+FOREIGN = (
+    Signature(0, b"\x89HDF\r\n\x1a\n", "HDF5 (Keras .h5)", FROM_KERAS),
+    Signature(4, b"TFL3", "TensorFlow Lite", FROM_TFLITE),
+    Signature(4, b"ORTM", "onnxruntime's ORT format", "Upload the ONNX file that it was made from."),
+    Signature(8, b'{"', "safetensors, weights without the network", FROM_TORCH),
+    Signature(0, b"GGUF", "GGUF", FROM_TORCH),
+    Signature(0, b"\x93NUMPY", "a NumPy array"),
+    Signature(0, b"\x1f\x8b", "gzip"),
+    Signature(0, b"7z\xbc\xaf\x27\x1c", "7-Zip"),
+    Signature(0, b"Rar!", "RAR"),
+    Signature(257, b"ustar", "tar"),
+    Signature(0, b"<?xml", "XML (OpenVINO IR?)", "Upload the ONNX file that it was made from."),
+    Signature(0, b"{", "JSON"),
+)
+
+
+def _refuse_pickle() -> None:
+    raise UnsafeFile(
+        "The file is a Python pickle (a PyTorch or scikit-learn file); opening it would run code in it.",
+        hint=FROM_TORCH,
+    )
+
+
+def _looks_pickled(head: bytes) -> bool:
+    binary = head[:1] == b"\x80" and len(head) > 1 and head[1] in PICKLE_PROTOCOLS
+    return binary or TEXT_PICKLE.match(head) is not None
+
+
+def _names_in_zip(path: Path) -> list[str]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise InvalidModel(f"The zip archive cannot be read: {error}.") from error
+
+
+def _zip_format(path: Path) -> Format:
+    names = _names_in_zip(path)
+    ends = {name.rsplit("/", 1)[-1] for name in names}
+    if ends & {"data.pkl", "constants.pkl"} or any(name.endswith((".pkl", ".pickle")) for name in names):
+        _refuse_pickle()
+    if any(name.endswith(".onnx") for name in names):
+        return Format.ONNX_ZIP
+    if "model.weights.h5" in ends:
+        raise UnsupportedFormat("The file is a Keras model.", hint=FROM_KERAS)
+    if "saved_model.pb" in ends:
+        raise UnsupportedFormat("The file is a TensorFlow SavedModel.", hint=FROM_SAVED_MODEL)
+    if "archive_format" in ends or "serialized_exported_program.json" in ends:
+        raise UnsafeFile("The file is a torch.export archive (.pt2); opening it can run code in it.", hint=FROM_TORCH)
+    if ends and all(name.endswith(".npy") for name in ends):
+        raise UnsupportedFormat("The file is a NumPy archive (.npz); upload it as a dataset.")
+    raise UnsupportedFormat("The zip archive holds no .onnx file.")
+
+
+def format_of(path: Path) -> Format:
+    """Tell the format. Raises for what is not read, with the way to make an ONNX file of it.
+
+    Anything that bears no foreign mark is taken for ONNX, which has none of its own; reading it will tell.
+    """
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+    if not head:
+        raise InvalidModel("The file is empty.")
+    if head.startswith(b"PK\x03\x04"):
+        return _zip_format(path)
+    if _looks_pickled(head):
+        _refuse_pickle()
+    for mark in FOREIGN:
+        if head.startswith(mark.magic, mark.offset):
+            raise UnsupportedFormat(f"The file is {mark.name}, not ONNX.", hint=mark.hint)
+    return Format.ONNX
