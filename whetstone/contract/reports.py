@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from whetstone.contract.failures import Failure
 from whetstone.contract.passes import Pass
 from whetstone.contract.targets import Target
 from whetstone.contract.types import (
@@ -26,7 +27,8 @@ SCHEMA_VERSION = 1
 
 class VerdictKind(StrEnum):
     """`improved`: meets the budget and is better. `no_gain`: the original is returned. `over_budget`: better and
-    accurate enough, but misses a stated limit; the best so far is returned."""
+    accurate enough, but misses a stated limit; the best so far is returned.
+    """
 
     IMPROVED = "improved"
     NO_GAIN = "no_gain"
@@ -227,6 +229,13 @@ class PassReport(Contract):
     notes: tuple[str, ...] = ()
 
 
+class FailedTarget(Contract):
+    """A target that could not be delivered; the other targets of the job stand on their own."""
+
+    target: Target
+    failure: Failure
+
+
 class JobReport(Contract):
     """The whole story of a job."""
 
@@ -242,4 +251,5 @@ class JobReport(Contract):
     verdict: Verdict
     passes: tuple[PassReport, ...]
     targets: tuple[TargetReport, ...]
+    failed_targets: tuple[FailedTarget, ...] = ()
     created_at: datetime

@@ -1,0 +1,81 @@
+"""`python -m app`: the whole service on one machine. Its parts alone: `python -m app api`, `control`, `migrate`."""
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from app import control as control_worker
+from app.core import migrations
+from app.embedded import service
+from app.main import create_app
+from app.settings import Settings
+
+cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+Host = Annotated[str, typer.Option(help="address to listen on")]
+Port = Annotated[int, typer.Option(help="port to listen on; 0 for any free one")]
+Var = Annotated[Path, typer.Option(help="folder for all data")]
+
+GRACE_SECONDS = 5  # open event streams would hold a shutdown for ever
+
+
+@cli.callback(invoke_without_command=True)
+def serve(context: typer.Context, host: Host = "127.0.0.1", port: Port = 8000, var: Var = Path("var")) -> None:
+    """Start everything (Postgres, broker, API, control worker, CPU worker) and keep it running."""
+    if context.invoked_subcommand is not None:
+        return
+    try:
+        with service.running(var, host, port) as running:
+            _welcome(running)
+            service.watch(running)
+    except (service.PortTaken, service.AlreadyRunning, service.PartFailed) as error:
+        typer.secho(str(error), fg="red", err=True)
+        raise typer.Exit(1) from error
+
+
+def _welcome(running: service.Running) -> None:
+    typer.echo(f"Whetstone is running at {running.url}   (API: {running.url}/docs)")
+    if running.owner is not None:
+        typer.echo(f"  owner    {running.owner.email}\n  password {running.owner.password}")
+        typer.echo(f"  API key  {running.owner.api_key}")
+    typer.echo(f"The owner's login is in {running.owner_file}. Ctrl-C stops everything.")
+
+
+@cli.command()
+def api(host: Host = "127.0.0.1", port: Port = 8000) -> None:
+    """The API alone; settings from WHETSTONE_… variables."""
+    uvicorn.run(
+        create_app(),
+        host=host,
+        port=port,
+        log_level="warning",
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        server_header=False,
+    )
+
+
+@cli.command()
+def control() -> None:
+    """The control worker alone: sends messages, watches leases, cleans up."""
+
+    async def run() -> None:
+        task = asyncio.create_task(control_worker.run(Settings()))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(run())
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the database to the newest schema."""
+    migrations.upgrade(Settings().database_url)
+
+
+if __name__ == "__main__":
+    cli()

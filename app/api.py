@@ -1,0 +1,16 @@
+"""Table of contents: every router."""
+
+from fastapi import APIRouter
+
+from app.artifacts.endpoints import router as artifacts
+from app.core.health import router as health
+from app.datasets.endpoints import router as datasets
+from app.fleet.endpoints import router as worker_protocol
+from app.fleet.endpoints import targets_router as targets
+from app.identity.endpoints import router as identity
+from app.jobs.endpoints import router as jobs
+from app.models.endpoints import router as models
+
+router = APIRouter()
+for part in (models, datasets, jobs, artifacts, targets, identity, worker_protocol, health):
+    router.include_router(part)

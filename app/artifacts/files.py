@@ -1,0 +1,88 @@
+"""Files of a tenant: kept once per content, and never left behind by a crash (see DoomedObjectRow)."""
+
+from collections.abc import AsyncIterator, Iterable
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import delete, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from app.artifacts.tables import DoomedObjectRow, FileRow
+from app.core.ids import Prefix, new_id
+from app.core.storage import Storage, Stored
+from app.core.tenancy import TenantID
+
+ABANDONED_AFTER = timedelta(days=1)
+
+
+async def receive(
+    sessions: async_sessionmaker[AsyncSession],
+    storage: Storage,
+    tenant_id: TenantID,
+    chunks: AsyncIterator[bytes],
+    limit: int,
+) -> Stored:
+    """Stream bytes into storage; they stay only if `keep` is called for them. Raises UploadTooLarge."""
+    key = f"{tenant_id}/{new_id(Prefix.UPLOAD)}"
+    await _doom(sessions, key, datetime.now(UTC) + ABANDONED_AFTER)
+    try:
+        return await storage.write(key, chunks, limit)
+    except BaseException:
+        await storage.delete(key)
+        raise
+
+
+async def keep(session: AsyncSession, tenant_id: TenantID, stored: Stored) -> FileRow:
+    """Keep what was received. If the tenant has the same content already, that is used and the new copy goes."""
+    new = {"id": new_id(Prefix.FILE), "tenant_id": tenant_id, "key": stored.key}
+    await session.execute(
+        insert(FileRow).values(**new, sha256=stored.sha256, size=stored.size).on_conflict_do_nothing()
+    )
+    row = await find(session, tenant_id, stored.sha256)
+    if row is None:  # it was deleted between the two statements
+        return await keep(session, tenant_id, stored)
+    if row.key == stored.key:
+        await session.execute(delete(DoomedObjectRow).where(DoomedObjectRow.key == stored.key))
+    return row
+
+
+async def find(session: AsyncSession, tenant_id: TenantID, sha256: str) -> FileRow | None:
+    """The tenant's file with this content, held against deletion until the transaction ends."""
+    query = select(FileRow).where(FileRow.tenant_id == tenant_id, FileRow.sha256 == sha256)
+    return await session.scalar(query.with_for_update(read=True, key_share=True))
+
+
+async def get_many(session: AsyncSession, tenant_id: TenantID, ids: Iterable[str]) -> dict[str, FileRow]:
+    rows = await session.scalars(select(FileRow).where(FileRow.tenant_id == tenant_id, FileRow.id.in_(list(ids))))
+    return {row.id: row for row in rows}
+
+
+async def release(session: AsyncSession, tenant_id: TenantID, file_id: str) -> None:
+    """Let go of a file: it is deleted unless another row still refers to it, which the database itself checks."""
+    row = await session.scalar(
+        select(FileRow).where(FileRow.tenant_id == tenant_id, FileRow.id == file_id).with_for_update()
+    )
+    if row is None:
+        return
+    try:
+        async with session.begin_nested():
+            await session.execute(delete(FileRow).where(FileRow.id == row.id))
+    except IntegrityError:
+        return
+    await session.execute(insert(DoomedObjectRow).values(key=row.key, due_at=datetime.now(UTC)))
+
+
+async def sweep(session: AsyncSession, storage: Storage, limit: int = 100) -> int:
+    """Delete objects that are due. Returns how many."""
+    due = select(DoomedObjectRow).where(DoomedObjectRow.due_at <= datetime.now(UTC))
+    rows = list(await session.scalars(due.limit(limit).with_for_update(skip_locked=True)))
+    for row in rows:
+        await storage.delete(row.key)
+        await session.delete(row)
+    return len(rows)
+
+
+async def _doom(sessions: async_sessionmaker[AsyncSession], key: str, due_at: datetime) -> None:
+    async with sessions.begin() as session:
+        session.add(DoomedObjectRow(key=key, due_at=due_at))

@@ -1,0 +1,50 @@
+"""Table of contents: the periodic tasks of the control worker. Any number of control workers may run."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from app.artifacts import files
+from app.core.bell import Bell
+from app.core.broker import Broker
+from app.core.database import create_engine, sessions
+from app.core.telemetry import configure_logs
+from app.fleet import tasks as fleet_tasks
+from app.outcomes import build_fleet
+from app.settings import Settings
+
+CLEAN_SECONDS = 30.0
+log = structlog.get_logger()
+
+
+async def run(settings: Settings) -> None:
+    """Run every task until cancelled."""
+    configure_logs(settings.log_level)
+    engine = create_engine(settings.database_url, settings.pool_size)
+    open_session, fleet = sessions(engine), build_fleet(settings)
+    bell, broker = Bell(settings.database_url), Broker(settings.broker_url)
+
+    async def sweep_steps() -> None:
+        await fleet_tasks.sweep_once(open_session, fleet)
+
+    async def sweep_files() -> None:
+        async with open_session.begin() as session:
+            await files.sweep(session, fleet.storage)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(bell.run())
+        tasks.create_task(_again_and_again(0, lambda: fleet_tasks.relay_forever(open_session, bell, broker)))
+        tasks.create_task(_again_and_again(settings.lease.sweep_every, sweep_steps))
+        tasks.create_task(_again_and_again(CLEAN_SECONDS, sweep_files))
+
+
+async def _again_and_again(every: float, task: Callable[[], Awaitable[None]]) -> None:
+    """Run a task for ever; what goes wrong once is logged and must not end the others."""
+    while True:
+        try:
+            await task()
+        except Exception:  # the database may be away; the next round finds out
+            log.exception("periodic task failed")
+            await asyncio.sleep(1)
+        await asyncio.sleep(every)

@@ -1,0 +1,76 @@
+"""Postgres: the engine, one transaction per request, and columns that hold contract data."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from pydantic import TypeAdapter
+from sqlalchemy import DateTime, Dialect, MetaData, String, func
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+# Ids compare byte by byte, whatever the database's language: their order is the order of time.
+IdType = String(40, collation="C")
+Id = Annotated[str, mapped_column(IdType)]
+PrimaryId = Annotated[str, mapped_column(IdType, primary_key=True)]
+Timestamp = Annotated[datetime, mapped_column(DateTime(timezone=True))]
+Created = Annotated[datetime, mapped_column(DateTime(timezone=True), server_default=func.now())]
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class Json(TypeDecorator[Any]):
+    """A JSONB column read and written as contract data."""
+
+    impl = JSONB(none_as_null=True)
+    cache_ok = False
+
+    def __init__(self, kind: Any) -> None:
+        super().__init__()
+        self.adapter: TypeAdapter[Any] = TypeAdapter(kind)
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:  # noqa: ARG002 - SQLAlchemy's signature
+        return None if value is None else self.adapter.dump_python(value, mode="json")
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:  # noqa: ARG002 - SQLAlchemy's signature
+        return None if value is None else self.adapter.validate_python(value, strict=False)
+
+
+def async_url(url: str) -> str:
+    """The address with the psycopg driver named, as SQLAlchemy wants it."""
+    return url.replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+def plain_url(url: str) -> str:
+    """The address as libpq wants it."""
+    return url.replace("postgresql+psycopg://", "postgresql://", 1)
+
+
+def create_engine(url: str, pool_size: int) -> AsyncEngine:
+    return create_async_engine(async_url(url), pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True)
+
+
+def sessions(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
+    return async_sessionmaker(engine, expire_on_commit=False)
+
+
+async def open_session(request: Request) -> AsyncIterator[AsyncSession]:
+    """One request, one transaction: committed before the answer is sent, rolled back on any error."""
+    async with request.app.state.sessions() as session, session.begin():
+        yield session
+
+
+# scope="function" ends the transaction before the response leaves, so a failed commit is a 500 and not a lie.
+Session = Annotated[AsyncSession, Depends(open_session, scope="function")]

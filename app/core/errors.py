@@ -1,0 +1,121 @@
+"""Errors of the API: small classes whose docstring is the message, answered as RFC 9457 problems."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from whetstone.contract.problems import FieldProblem, Problem
+
+log = structlog.get_logger()
+MEDIA_TYPE = "application/problem+json"
+
+
+class AppError(Exception):
+    """The request could not be carried out."""
+
+    code: ClassVar[str] = "bad_request"
+    status: ClassVar[int] = 400
+    hint: ClassVar[str | None] = None
+
+    def __init__(
+        self, detail: str | None = None, *, hint: str | None = None, errors: Sequence[FieldProblem] = ()
+    ) -> None:
+        super().__init__(detail or type(self).__doc__)
+        self.detail = str(self)
+        self.advice = hint or type(self).hint
+        self.errors = tuple(errors)
+
+
+def problems(*errors: type[AppError]) -> dict[int | str, dict[str, Any]]:
+    """The `responses=` of a route: every error it can answer, with its code as the example."""
+    found: dict[int | str, dict[str, Any]] = {}
+    for error in errors:
+        example = Problem(
+            title=HTTPStatus(error.status).phrase,
+            status=error.status,
+            code=error.code,
+            detail=error.__doc__ or "",
+            hint=error.hint,
+        )
+        described = {"model": Problem, "description": example.title, "content": {MEDIA_TYPE: {"examples": {}}}}
+        entry = found.setdefault(error.status, described)
+        entry["content"][MEDIA_TYPE]["examples"][error.code] = {"value": example.model_dump(exclude_none=True)}
+    return found
+
+
+def answer(request: Request, problem: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
+    body = problem.model_copy(update={"request_id": request.scope.get("request_id")})
+    return JSONResponse(
+        body.model_dump(mode="json", exclude_none=True), problem.status, headers=headers, media_type=MEDIA_TYPE
+    )
+
+
+def _app_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, AppError)  # noqa: S101 - registered for this type alone
+    problem = Problem(
+        title=HTTPStatus(error.status).phrase,
+        status=error.status,
+        code=error.code,
+        detail=error.detail,
+        hint=error.advice,
+        errors=error.errors,
+    )
+    return answer(request, problem)
+
+
+def _invalid_request(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type alone
+    fields = tuple(
+        FieldProblem(field="/".join(str(part) for part in item["loc"][1:]) or str(item["loc"][0]), message=item["msg"])
+        for item in error.errors()
+    )
+    detail = "; ".join(f"{field.field}: {field.message}" for field in fields[:5])
+    problem = Problem(
+        title="Unprocessable Content",
+        status=422,
+        code="invalid_request",
+        detail=detail,
+        hint="See the schema of this route at /docs.",
+        errors=fields,
+    )
+    return answer(request, problem)
+
+
+_CODES = {401: "unauthorized", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+
+
+def _http_exception(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type alone
+    problem = Problem(
+        title=HTTPStatus(error.status_code).phrase,
+        status=error.status_code,
+        code=_CODES.get(error.status_code, "bad_request"),
+        detail=str(error.detail),
+    )
+    return answer(request, problem, dict(error.headers or {}))
+
+
+def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    log.error("unexpected error", path=request.url.path, exc_info=error)
+    problem = Problem(
+        title="Internal Server Error",
+        status=500,
+        code="internal_error",
+        detail="Something went wrong on our side; nothing was changed.",
+        hint="Try again; if it stays, tell the operator the request id.",
+    )
+    return answer(request, problem)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the app as a problem."""
+    app.add_exception_handler(AppError, _app_error)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(Exception, _unexpected)

@@ -1,0 +1,38 @@
+"""Is the process alive, and can it serve?"""
+
+from fastapi import APIRouter
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.core.errors import AppError, problems
+from app.core.resources import SessionsDep
+from whetstone.contract.types import Contract
+
+router = APIRouter(tags=["health"])
+
+
+class DatabaseUnavailable(AppError):
+    """The database cannot be reached."""
+
+    code, status = "database_unavailable", 503
+
+
+class Health(Contract):
+    status: str
+
+
+@router.get("/healthz")
+async def healthz() -> Health:
+    """The process is alive."""
+    return Health(status="ok")
+
+
+@router.get("/readyz", responses=problems(DatabaseUnavailable))
+async def readyz(sessions: SessionsDep) -> Health:
+    """The process can serve: the database answers."""
+    try:
+        async with sessions() as session:
+            await session.execute(text("select 1"))
+    except (SQLAlchemyError, OSError) as error:
+        raise DatabaseUnavailable from error
+    return Health(status="ok")

@@ -1,0 +1,23 @@
+"""Ids: a prefix and a UUIDv7 in base 32 (TypeID), so that they sort by time of creation."""
+
+from enum import StrEnum
+
+from typeid import TypeID
+
+
+class Prefix(StrEnum):
+    TENANT = "ten"
+    USER = "usr"
+    KEY = "key"
+    MODEL = "mdl"
+    DATASET = "dat"
+    JOB = "job"
+    STEP = "stp"
+    ARTIFACT = "art"
+    FILE = "fil"
+    UPLOAD = "upl"
+    REQUEST = "req"
+
+
+def new_id(prefix: Prefix) -> str:
+    return str(TypeID(prefix=prefix.value))

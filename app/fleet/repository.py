@@ -1,0 +1,56 @@
+"""All SQL of the fleet. Steps here are reached by a signed token or by the sweeper, so reads are by id alone."""
+
+from datetime import datetime
+
+from sqlalchemy import and_, func, or_, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.errors import AppError
+from app.core.tenancy import TenantRepository
+from app.fleet.tables import StepRow, WorkerRow
+from whetstone.contract.jobs import StepState
+from whetstone.contract.steps import Enrol
+
+
+class StepNotFound(AppError):
+    """There is no such step."""
+
+    code, status = "step_not_found", 404
+
+
+class StepRepository(TenantRepository[StepRow]):
+    row, missing = StepRow, StepNotFound
+
+    async def of_subject(self, subject_id: str) -> list[StepRow]:
+        return list(
+            await self.session.scalars(self.query().where(StepRow.subject_id == subject_id).order_by(StepRow.id))
+        )
+
+
+async def find_any_tenant(session: AsyncSession, step_id: str) -> StepRow | None:
+    return await session.get(StepRow, step_id)
+
+
+async def lock(session: AsyncSession, step: StepRow) -> None:
+    """Take the step for this transaction and read it anew."""
+    await session.refresh(step, with_for_update=True)
+
+
+async def due_any_tenant(session: AsyncSession, now: datetime, limit: int) -> list[str]:
+    """Ids of steps whose lease ran out, or whose message should be sent again (each time twice as late)."""
+    lapsed = and_(StepRow.state == StepState.RUNNING, StepRow.lease_until < now)
+    unheard = and_(StepRow.state == StepState.QUEUED, StepRow.sent_at < now)
+    return list(await session.scalars(select(StepRow.id).where(or_(lapsed, unheard)).order_by(StepRow.id).limit(limit)))
+
+
+async def save_worker(session: AsyncSession, worker: Enrol) -> None:
+    values = worker.model_dump(mode="json")
+    values["id"] = values.pop("worker_id")
+    query = insert(WorkerRow).values(**values, last_seen_at=func.now())
+    changed = {name: query.excluded[name] for name in values if name != "id"} | {"last_seen_at": func.now()}
+    await session.execute(query.on_conflict_do_update(index_elements=[WorkerRow.id], set_=changed))
+
+
+async def living_workers(session: AsyncSession, since: datetime) -> list[WorkerRow]:
+    return list(await session.scalars(select(WorkerRow).where(WorkerRow.last_seen_at >= since)))

@@ -1,0 +1,286 @@
+"""The life of a step: queued, claimed under a lease by one attempt, told of, ended once.
+
+Postgres is the truth. A claim is a compare-and-set on state and attempt, so a message that arrives twice claims
+nothing; every later call carries the attempt's token, so a worker that lost its lease can change nothing.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.artifacts import files
+from app.artifacts import service as artifacts
+from app.core import outbox
+from app.core.errors import AppError
+from app.core.ids import Prefix, new_id
+from app.core.signing import Signer, Use
+from app.core.storage import Storage
+from app.core.tenancy import TenantID
+from app.fleet import repository
+from app.fleet.listeners import Listeners
+from app.fleet.tables import StepInput, StepRow
+from app.settings import Settings
+from whetstone.contract.failures import INFRASTRUCTURE, Failure, FailureCode
+from whetstone.contract.jobs import StepKind, StepState
+from whetstone.contract.steps import (
+    RUN_STEP,
+    Checkpoint,
+    Deliver,
+    Fail,
+    Finish,
+    Heartbeat,
+    InputFile,
+    InputRole,
+    Limits,
+    Optimize,
+    Order,
+    Task,
+    UploadAnswer,
+    UploadRequest,
+)
+from whetstone.contract.targets import HardwareClass, hardware_of
+
+TOKEN_SECONDS = 30 * 24 * 3600
+log = structlog.get_logger()
+
+
+class NothingToClaim(AppError):
+    """The step is already being worked on, or has ended."""
+
+    code, status = "nothing_to_claim", 409
+
+
+class StepLost(AppError):
+    """This attempt no longer owns the step: its lease ran out, or the step has ended."""
+
+    code, status = "step_lost", 409
+    hint = "Stop working on it and discard the results."
+
+
+class WrongResult(AppError):
+    """The result is not of the kind that this step makes."""
+
+    code, status = "wrong_result", 422
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """What the functions below need besides the session."""
+
+    settings: Settings
+    signer: Signer
+    storage: Storage
+    listeners: Listeners
+
+
+async def queue_step(
+    session: AsyncSession,
+    fleet: Fleet,
+    tenant_id: TenantID,
+    subject_id: str,
+    task: Task,
+    inputs: tuple[StepInput, ...],
+    seconds: float,
+) -> StepRow:
+    """Write the step and the message that will wake a worker for it, in the caller's transaction."""
+    target = task.target if isinstance(task, Deliver) else None
+    limits = fleet.settings.limits
+    step = StepRow(
+        id=new_id(Prefix.STEP),
+        tenant_id=tenant_id,
+        subject_id=subject_id,
+        kind=task.kind,
+        target=target,
+        hardware=HardwareClass.CPU if target is None else hardware_of(target),
+        task=task,
+        inputs=inputs,
+        limits=Limits(seconds=seconds, memory=limits.step_memory, file_size=limits.step_file_size),
+        state=StepState.QUEUED,
+        max_attempts=fleet.settings.lease.max_attempts,
+        sent_at=datetime.now(UTC) + timedelta(seconds=fleet.settings.lease.resend_after),
+    )
+    session.add(step)
+    await session.flush()  # the listener's events refer to it
+    await _send(session, fleet, step)
+    return step
+
+
+async def _send(session: AsyncSession, fleet: Fleet, step: StepRow) -> None:
+    token = fleet.signer.sign(Use.STEP, TOKEN_SECONDS, step_id=step.id)
+    await outbox.put(session, RUN_STEP, step.hardware, [step.id, token])
+
+
+async def request_cancel(session: AsyncSession, step: StepRow) -> None:
+    """Cancel a queued step at once; ask the worker of a running one to stop. The subject must be held."""
+    await repository.lock(session, step)
+    match StepState(step.state):
+        case StepState.QUEUED:
+            _end(step, StepState.CANCELLED)
+        case StepState.RUNNING:
+            step.cancel_requested = True
+        case StepState.SUCCEEDED | StepState.FAILED | StepState.CANCELLED:
+            pass
+
+
+async def claim(session: AsyncSession, fleet: Fleet, token: str, worker_id: str) -> Order:
+    """Give the step to this worker. Raises NothingToClaim, InvalidToken."""
+    step = await _held(session, fleet, fleet.signer.read(Use.STEP, token)["step_id"])
+    if step.state != StepState.QUEUED:
+        raise NothingToClaim
+    step.state = StepState.RUNNING
+    step.attempt += 1
+    step.worker_id = worker_id
+    step.started_at = datetime.now(UTC)
+    step.progress = 0.0
+    _prolong(fleet, step)
+    await fleet.listeners[StepKind(step.kind)].started(session, step)
+    return await _order(session, fleet, step)
+
+
+async def _held(session: AsyncSession, fleet: Fleet, step_id: str) -> StepRow:
+    """The step, locked after what it is for."""
+    step = await repository.find_any_tenant(session, step_id)
+    if step is None:
+        raise StepLost
+    await fleet.listeners[StepKind(step.kind)].hold(session, step)
+    await repository.lock(session, step)
+    return step
+
+
+def _prolong(fleet: Fleet, step: StepRow) -> None:
+    step.lease_until = datetime.now(UTC) + timedelta(seconds=fleet.settings.lease.seconds)
+
+
+async def _order(session: AsyncSession, fleet: Fleet, step: StepRow) -> Order:
+    rows = await files.get_many(session, TenantID(step.tenant_id), [given.file_id for given in step.inputs])
+    return Order(
+        step_id=step.id,
+        attempt=step.attempt,
+        token=fleet.signer.sign(Use.ATTEMPT, TOKEN_SECONDS, step_id=step.id, attempt=step.attempt),
+        lease_seconds=fleet.settings.lease.seconds,
+        task=step.task,
+        inputs=tuple(
+            InputFile(
+                role=given.role,
+                filename=given.filename,
+                size=rows[given.file_id].size,
+                sha256=rows[given.file_id].sha256,
+                url=fleet.storage.download_url(rows[given.file_id].key, given.filename),
+            )
+            for given in step.inputs
+        ),
+        limits=step.limits,
+    )
+
+
+async def _owned(session: AsyncSession, fleet: Fleet, token: str) -> StepRow:
+    """The step, if the token's attempt still owns it. Raises StepLost, InvalidToken."""
+    claims = fleet.signer.read(Use.ATTEMPT, token)
+    step = await _held(session, fleet, claims["step_id"])
+    if step.attempt != claims["attempt"] or step.state != StepState.RUNNING:
+        raise StepLost
+    return step
+
+
+async def heartbeat(session: AsyncSession, fleet: Fleet, token: str, beat: Heartbeat) -> bool:
+    """Prolong the lease and pass on the progress. Returns whether the worker should stop. Raises StepLost."""
+    step = await _owned(session, fleet, token)
+    _prolong(fleet, step)
+    if beat.progress is not None:
+        step.progress, step.message = beat.progress, beat.message
+    await fleet.listeners[StepKind(step.kind)].told(session, step, beat)
+    return step.cancel_requested
+
+
+async def request_upload(session: AsyncSession, fleet: Fleet, token: str, wanted: UploadRequest) -> UploadAnswer:
+    """Where to put an output; nowhere if the tenant has this content already."""
+    step = await _owned(session, fleet, token)
+    tenant_id = TenantID(step.tenant_id)
+    if await files.find(session, tenant_id, wanted.sha256) is not None:
+        return UploadAnswer(url=None)
+    return UploadAnswer(url=fleet.storage.upload_url(tenant_id, wanted.sha256, wanted.size))
+
+
+async def checkpoint(session: AsyncSession, fleet: Fleet, token: str, saved: Checkpoint) -> None:
+    """Remember how far an optimize step has come, so that a retry goes on from there."""
+    step = await _owned(session, fleet, token)
+    if not isinstance(step.task, Optimize):
+        raise WrongResult("Only an optimize step has checkpoints.")
+    tenant_id = TenantID(step.tenant_id)
+    await artifacts.drop_checkpoints(session, tenant_id, step.id)
+    row = await artifacts.add(session, tenant_id, step.subject_id, step.id, None, saved.output)
+    kept = tuple(given for given in step.inputs if given.role is not InputRole.CHECKPOINT)
+    step.inputs = (*kept, StepInput(role=InputRole.CHECKPOINT, file_id=row.file_id, filename=saved.output.name))
+    step.task = step.task.model_copy(update={"done": saved.passes})
+    _prolong(fleet, step)
+
+
+async def finish(session: AsyncSession, fleet: Fleet, token: str, done: Finish) -> None:
+    """End the step well, once; saying it again (after a lost answer) changes nothing. Raises StepLost."""
+    claims = fleet.signer.read(Use.ATTEMPT, token)
+    step = await _held(session, fleet, claims["step_id"])
+    if step.attempt == claims["attempt"] and step.state == StepState.SUCCEEDED:
+        return
+    if step.attempt != claims["attempt"] or step.state != StepState.RUNNING:
+        raise StepLost
+    if done.result.kind != step.kind:
+        raise WrongResult
+    step.result = done.result
+    step.progress = 1.0
+    await _ended(session, fleet, step, StepState.SUCCEEDED, done)
+
+
+async def fail(session: AsyncSession, fleet: Fleet, token: str, failed: Fail) -> None:
+    """End the step badly, or queue it again where the fault was the house's and attempts are left."""
+    step = await _owned(session, fleet, token)
+    if failed.cancelled:
+        await _ended(session, fleet, step, StepState.CANCELLED)
+    else:
+        await _fail_or_retry(session, fleet, step, failed.failure)
+
+
+async def _fail_or_retry(session: AsyncSession, fleet: Fleet, step: StepRow, failure: Failure) -> None:
+    step.failure = failure.model_copy(update={"step": step.id})
+    if step.cancel_requested:
+        await _ended(session, fleet, step, StepState.CANCELLED)
+    elif failure.code in INFRASTRUCTURE and step.attempt < step.max_attempts:
+        step.state, step.lease_until = StepState.QUEUED, None
+        await _send_again(session, fleet, step)
+        await fleet.listeners[StepKind(step.kind)].retried(session, step)
+    else:
+        await _ended(session, fleet, step, StepState.FAILED)
+
+
+async def _ended(
+    session: AsyncSession, fleet: Fleet, step: StepRow, state: StepState, done: Finish | None = None
+) -> None:
+    _end(step, state)
+    step.inputs = tuple(given for given in step.inputs if given.role is not InputRole.CHECKPOINT)
+    await artifacts.drop_checkpoints(session, TenantID(step.tenant_id), step.id)
+    await fleet.listeners[StepKind(step.kind)].ended(session, step, done.outputs if done else ())
+
+
+def _end(step: StepRow, state: StepState) -> None:
+    step.state, step.lease_until, step.finished_at = state, None, datetime.now(UTC)
+
+
+async def _send_again(session: AsyncSession, fleet: Fleet, step: StepRow) -> None:
+    """Each time twice as late, so that a long queue is not flooded with copies."""
+    wait = fleet.settings.lease.resend_after * 2 ** min(step.sends, 10)
+    step.sends += 1
+    step.sent_at = datetime.now(UTC) + timedelta(seconds=wait)
+    await _send(session, fleet, step)
+
+
+async def sweep_step(session: AsyncSession, fleet: Fleet, step_id: str) -> None:
+    """Take a step whose worker went silent away from it, or wake a worker again for one nobody has claimed."""
+    step = await _held(session, fleet, step_id)
+    now = datetime.now(UTC)
+    if step.state == StepState.RUNNING and step.lease_until is not None and step.lease_until < now:
+        log.warning("lease ran out", step_id=step.id, attempt=step.attempt, worker_id=step.worker_id)
+        lost = Failure(code=FailureCode.WORKER_LOST, message=f"The worker was lost during attempt {step.attempt}.")
+        await _fail_or_retry(session, fleet, step, lost)
+    elif step.state == StepState.QUEUED and step.sent_at < now:
+        await _send_again(session, fleet, step)

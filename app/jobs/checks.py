@@ -1,0 +1,184 @@
+"""What can be refused when a job is submitted, before anything is queued: the spec against the inspected files."""
+
+from collections.abc import Iterator
+
+from app.core.errors import AppError
+from app.datasets.tables import DatasetRow
+from app.models.tables import ModelRow
+from whetstone.contract.datasets import DatasetFacts
+from whetstone.contract.jobs import JobSpec
+from whetstone.contract.models import InspectionState, ModelFacts, TensorFacts
+from whetstone.contract.passes import Activations, Finetune, Pass, Polynomial, Prune, Quantize, Simplify
+from whetstone.contract.problems import FieldProblem
+
+
+class NotReady(AppError):
+    """The upload has not been inspected yet."""
+
+    code, status = "not_ready", 409
+    hint = "Wait until its state is `ready`, for instance with `Prefer: wait=30` when you upload or read it."
+
+
+class Rejected(AppError):
+    """The upload was rejected when it was inspected."""
+
+    code, status = "rejected", 409
+
+
+class DatasetMismatch(AppError):
+    """The dataset does not fit the model's inputs."""
+
+    code, status = "dataset_mismatch", 422
+    hint = "Name each array after a model input, one row per sample, with the same type and shape."
+
+
+class DatasetRequired(AppError):
+    """This plan needs a dataset."""
+
+    code, status = "dataset_required", 422
+
+
+class LabelsRequired(AppError):
+    """This plan learns from labels, and the dataset has none."""
+
+    code, status = "labels_required", 422
+    hint = "Add an array named `labels` (class numbers, or target values for mse) to the dataset."
+
+
+class ShapeRequired(AppError):
+    """A model input has dynamic axes and nothing tells their size."""
+
+    code, status = "shape_required", 422
+    hint = "Give `input_shapes` in the job, or a dataset."
+
+
+class UnknownLayer(AppError):
+    """The plan excludes a layer that the model does not have."""
+
+    code, status = "unknown_layer", 422
+    hint = "Layer names are in the model's facts, under `layers`."
+
+
+class InvalidPlan(AppError):
+    """The passes cannot be run in this order."""
+
+    code, status = "invalid_plan", 422
+
+
+REFUSALS = (
+    NotReady,
+    Rejected,
+    DatasetMismatch,
+    DatasetRequired,
+    LabelsRequired,
+    ShapeRequired,
+    UnknownLayer,
+    InvalidPlan,
+)
+
+
+def check_job(spec: JobSpec, model: ModelRow, dataset: DatasetRow | None) -> None:
+    """Raises one of REFUSALS."""
+    for row, what in ((model, "model"), (dataset, "dataset")):
+        _check_ready(row, what)
+    if model.facts is None or (dataset is not None and dataset.facts is None):
+        raise NotReady
+    passes = spec.plan.passes
+    _check_order(passes)
+    _check_layers(passes, model.facts)
+    if dataset is None or dataset.facts is None:
+        _check_without_data(spec, model.facts)
+    else:
+        _check_fit(model.facts, dataset.facts)
+        _check_labels(passes, dataset.facts)
+
+
+def _check_ready(row: ModelRow | DatasetRow | None, what: str) -> None:
+    if row is None or row.state == InspectionState.READY:
+        return
+    if row.state == InspectionState.INSPECTING:
+        raise NotReady(f"The {what} {row.id} has not been inspected yet.")
+    reason = row.failure.message if row.failure else "unknown"
+    raise Rejected(f"The {what} {row.id} was rejected: {reason}", hint=row.failure.hint if row.failure else None)
+
+
+def _check_order(passes: tuple[Pass, ...]) -> None:
+    """Int8 weights can neither be pruned nor learned: those passes come before `quantize`."""
+    quantized_at: int | None = None
+    for index, config in enumerate(passes):
+        if quantized_at is not None and not isinstance(config, Simplify):
+            raise InvalidPlan(
+                f"Pass {index} ({config.kind}) comes after quantize (pass {quantized_at}).",
+                hint="Put `quantize` after every `prune` and `finetune`, once.",
+            )
+        if isinstance(config, Quantize):
+            quantized_at = index
+
+
+def _check_layers(passes: tuple[Pass, ...], model: ModelFacts) -> None:
+    known = {name for layer in model.layers for name in (layer.name, layer.weight)}
+    for index, config in enumerate(passes):
+        unknown = sorted(set(getattr(config, "exclude", ())) - known)
+        if unknown:
+            field = FieldProblem(field=f"plan/passes/{index}/exclude", message=f"unknown: {', '.join(unknown)}")
+            raise UnknownLayer(f"The model has no layer named {unknown[0]!r}.", errors=(field,))
+
+
+def _needs_labels(config: Pass) -> bool:
+    return isinstance(config, Finetune) or (isinstance(config, Prune) and isinstance(config.schedule, Polynomial))
+
+
+def _needs_data(config: Pass) -> bool:
+    return _needs_labels(config) or (isinstance(config, Quantize) and config.activations is Activations.STATIC)
+
+
+def _check_labels(passes: tuple[Pass, ...], dataset: DatasetFacts) -> None:
+    learner = next((config for config in passes if _needs_labels(config)), None)
+    if learner is not None and dataset.labels is None:
+        raise LabelsRequired(f"`{learner.kind}` learns from labels, and the dataset has none.")
+
+
+def _check_without_data(spec: JobSpec, model: ModelFacts) -> None:
+    needy = next((config for config in spec.plan.passes if _needs_data(config)), None)
+    if needy is not None:
+        raise DatasetRequired(f"`{needy.kind}` as configured needs a dataset.")
+    for tensor in model.inputs:
+        if not tensor.dtype.startswith("float"):
+            raise DatasetRequired(f"Input {tensor.name!r} is {tensor.dtype}: no inputs can be made up for it.")
+        _check_shape_known(spec, tensor)
+
+
+def _check_shape_known(spec: JobSpec, tensor: TensorFacts) -> None:
+    given = spec.input_shapes.get(tensor.name)
+    if given is None and any(not isinstance(size, int) for size in tensor.shape[1:]):
+        raise ShapeRequired(f"Input {tensor.name!r} has the shape {list(tensor.shape)}.")
+    if given is not None and not _fits(tensor.shape, given):
+        raise ShapeRequired(f"input_shapes gives {list(given)} for {tensor.name!r}, which is {list(tensor.shape)}.")
+
+
+def _fits(declared: tuple[int | str | None, ...], given: tuple[int, ...]) -> bool:
+    return len(declared) == len(given) and all(
+        not isinstance(size, int) or size == actual for size, actual in zip(declared, given, strict=True)
+    )
+
+
+def _check_fit(model: ModelFacts, dataset: DatasetFacts) -> None:
+    errors = tuple(_misfits(model, dataset))
+    if errors:
+        raise DatasetMismatch("; ".join(f"{error.field}: {error.message}" for error in errors[:3]), errors=errors)
+
+
+def _misfits(model: ModelFacts, dataset: DatasetFacts) -> Iterator[FieldProblem]:
+    fields = {field.name: field for field in dataset.fields}
+    inputs = {tensor.name: tensor for tensor in model.inputs}
+    for name in inputs.keys() - fields.keys():
+        yield FieldProblem(field=name, message="the model has this input, the dataset has no such array")
+    for name in fields.keys() - inputs.keys():
+        yield FieldProblem(field=name, message="the dataset has this array, the model has no such input")
+    for name in inputs.keys() & fields.keys():
+        tensor, field = inputs[name], fields[name]
+        if tensor.dtype != field.dtype:
+            yield FieldProblem(field=name, message=f"the model takes {tensor.dtype}, the dataset has {field.dtype}")
+        elif not _fits(tensor.shape[1:], field.shape):
+            message = f"the model takes {list(tensor.shape)}, a sample of the dataset is {list(field.shape)}"
+            yield FieldProblem(field=name, message=message)

@@ -1,0 +1,95 @@
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header
+from fastapi.responses import FileResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from app.artifacts import service as artifacts
+from app.core.database import Session
+from app.core.errors import problems
+from app.core.pagination import InvalidCursor, Paging
+from app.core.resources import BellDep, SessionsDep, StorageDep
+from app.datasets.service import DatasetNotFound
+from app.fleet.endpoints import FleetDep
+from app.identity.caller import Caller
+from app.identity.service import Unauthorized
+from app.jobs import service
+from app.jobs.checks import REFUSALS
+from app.jobs.events import follow
+from app.jobs.repository import JobNotFound, JobRepository
+from app.models.service import ModelNotFound
+from whetstone.contract.jobs import ArtifactRead, JobRead, JobSpec
+from whetstone.contract.pages import Page
+from whetstone.contract.reports import JobReport
+from whetstone.contract.types import JobRef
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+
+@router.post("", status_code=202, responses=problems(Unauthorized, ModelNotFound, DatasetNotFound, *REFUSALS))
+async def submit_job(spec: JobSpec, caller: Caller, session: Session, fleet: FleetDep) -> JobRead:
+    """Order an optimization. Everything that can be checked is checked now, before it is queued."""
+    return await service.read(session, await service.submit(session, fleet, caller, spec))
+
+
+@router.get("", responses=problems(Unauthorized, InvalidCursor))
+async def list_jobs(caller: Caller, session: Session, paging: Paging) -> Page[JobRead]:
+    """Jobs, newest first."""
+    page = await JobRepository(session, caller.tenant_id).page(paging)
+    return Page(items=tuple([await service.read(session, row) for row in page.items]), next_cursor=page.next_cursor)
+
+
+@router.get("/{job_id}", responses=problems(Unauthorized, JobNotFound))
+async def get_job(job_id: JobRef, caller: Caller, session: Session) -> JobRead:
+    """One job with its steps."""
+    return await service.read(session, await JobRepository(session, caller.tenant_id).get(job_id))
+
+
+@router.post("/{job_id}/cancel", status_code=202, responses=problems(Unauthorized, JobNotFound, service.JobFinished))
+async def cancel_job(job_id: JobRef, caller: Caller, session: Session) -> JobRead:
+    """Stop a job that has not finished."""
+    return await service.read(session, await service.cancel(session, caller, job_id))
+
+
+async def existing_job(job_id: JobRef, caller: Caller, session: Session) -> str:
+    """Answers 404 before a stream begins."""
+    return (await JobRepository(session, caller.tenant_id).get(job_id)).id
+
+
+@router.get("/{job_id}/events", response_class=EventSourceResponse, responses=problems(Unauthorized, JobNotFound))
+async def stream_events(
+    job_id: Annotated[str, Depends(existing_job)],
+    sessions: SessionsDep,
+    bell: BellDep,
+    last_event_id: Annotated[int, Header(ge=0, description="go on after this event")] = 0,
+) -> AsyncIterator[ServerSentEvent]:
+    """The job's events as server-sent events, from the first or after Last-Event-ID, until it has finished."""
+    async for event in follow(sessions, bell, job_id, last_event_id):
+        yield ServerSentEvent(data=event, event=event.kind, id=str(event.seq))
+
+
+@router.get("/{job_id}/report", responses=problems(Unauthorized, JobNotFound, service.ReportNotReady))
+async def get_report(job_id: JobRef, caller: Caller, session: Session) -> JobReport:
+    """What was measured, and the verdict."""
+    return await service.read_report(session, caller, job_id)
+
+
+@router.get(
+    "/{job_id}/report.html",
+    response_class=FileResponse,
+    responses=problems(Unauthorized, JobNotFound, artifacts.ArtifactNotFound),
+)
+async def get_report_page(job_id: JobRef, caller: Caller, session: Session, storage: StorageDep) -> FileResponse:
+    """The report as one self-contained page."""
+    await JobRepository(session, caller.tenant_id).get(job_id)
+    row = await artifacts.ArtifactRepository(session, caller.tenant_id).named(job_id, "report.html")
+    return FileResponse(storage.local_path(row.file.key), media_type=row.media_type)
+
+
+@router.get("/{job_id}/artifacts", responses=problems(Unauthorized, JobNotFound))
+async def list_artifacts(job_id: JobRef, caller: Caller, session: Session) -> tuple[ArtifactRead, ...]:
+    """The files that came out."""
+    await JobRepository(session, caller.tenant_id).get(job_id)
+    rows = await artifacts.ArtifactRepository(session, caller.tenant_id).of_job(job_id)
+    return tuple(artifacts.read(row) for row in rows)

@@ -1,0 +1,116 @@
+"""What follows when a step of a job starts, tells, and ends: optimize → deliver per target → report → done."""
+
+from datetime import UTC, datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.artifacts import service as artifacts
+from app.core.tenancy import TenantID
+from app.fleet import service as fleet_service
+from app.fleet.repository import StepRepository
+from app.fleet.service import Fleet
+from app.fleet.tables import StepInput, StepRow
+from app.jobs.assembly import assemble
+from app.jobs.events import tell, tell_step
+from app.jobs.finishing import finish, finish_if_cancelled
+from app.jobs.repository import hold_any_tenant
+from app.jobs.service import original_inputs
+from app.jobs.tables import JobRow
+from whetstone.contract.jobs import ArtifactKind, EventKind, JobState, StepKind, StepState
+from whetstone.contract.steps import Deliver, Heartbeat, InputRole, MakeReport, Optimized, OutputFile
+from whetstone.contract.targets import Target
+
+
+class JobListener:
+    """Hears of the steps of jobs. `fleet` is set once the fleet exists, since each needs the other."""
+
+    fleet: Fleet
+
+    async def hold(self, session: AsyncSession, step: StepRow) -> None:
+        await hold_any_tenant(session, step.subject_id)
+
+    async def started(self, session: AsyncSession, step: StepRow) -> None:
+        job = await _job(session, step)
+        if job.state == JobState.QUEUED:
+            job.state, job.started_at = JobState.RUNNING, datetime.now(UTC)
+            await tell(session, job, EventKind.JOB_STARTED, job_state=JobState.RUNNING)
+        await tell_step(session, job, EventKind.STEP_STARTED, step)
+
+    async def told(self, session: AsyncSession, step: StepRow, beat: Heartbeat) -> None:
+        job = await _job(session, step)
+        for line in beat.logs:
+            await tell_step(session, job, EventKind.STEP_LOG, step, message=line)
+        if beat.progress is not None:
+            about = {"progress": beat.progress, "message": beat.message, "metrics": beat.metrics}
+            await tell_step(session, job, EventKind.STEP_PROGRESS, step, **about)
+
+    async def retried(self, session: AsyncSession, step: StepRow) -> None:
+        await tell_step(session, await _job(session, step), EventKind.STEP_RETRIED, step, failure=step.failure)
+
+    async def ended(self, session: AsyncSession, step: StepRow, outputs: tuple[OutputFile, ...]) -> None:
+        job = await _job(session, step)
+        await tell_step(session, job, EventKind.STEP_FINISHED, step, failure=step.failure)
+        target = None if step.target is None else Target(step.target)
+        for output in outputs:
+            await artifacts.add(session, TenantID(job.tenant_id), job.id, step.id, target, output)
+        if not await finish_if_cancelled(session, job):
+            await self._go_on(session, job, step)
+
+    async def _go_on(self, session: AsyncSession, job: JobRow, step: StepRow) -> None:
+        match StepKind(step.kind):
+            case StepKind.OPTIMIZE if step.state == StepState.SUCCEEDED:
+                await self._deliver(session, job, step)
+            case StepKind.DELIVER:
+                await self._report(session, job)
+            case StepKind.REPORT:
+                await finish(session, job, JobState.SUCCEEDED)  # the measurements stand, even if the page failed
+            case _:
+                await finish(session, job, JobState.FAILED, step.failure)
+
+    async def _deliver(self, session: AsyncSession, job: JobRow, step: StepRow) -> None:
+        made = await artifacts.ArtifactRepository(session, TenantID(job.tenant_id)).of_job(job.id)
+        result = next(row for row in made if row.step_id == step.id and row.kind == ArtifactKind.MODEL)
+        given = StepInput(role=InputRole.RESULT, file_id=result.file_id, filename=result.name)
+        inputs = (*original_inputs(job.model, job.dataset), given)
+        for target in job.spec.targets:
+            task = Deliver(
+                target=target,
+                budget=job.spec.budget,
+                measurement=job.spec.measurement,
+                input_shapes=job.spec.input_shapes,
+            )
+            await self._queue(session, job, task, inputs, job.spec.budget.max_minutes * 60)
+
+    async def _queue(
+        self,
+        session: AsyncSession,
+        job: JobRow,
+        task: Deliver | MakeReport,
+        inputs: tuple[StepInput, ...],
+        seconds: float,
+    ) -> None:
+        tenant_id = TenantID(job.tenant_id)
+        step = await fleet_service.queue_step(session, self.fleet, tenant_id, job.id, task, inputs, seconds)
+        await tell_step(session, job, EventKind.STEP_QUEUED, step)
+
+    async def _report(self, session: AsyncSession, job: JobRow) -> None:
+        """Once every target has ended: a report of those that were delivered, or failure if none was."""
+        steps = await StepRepository(session, TenantID(job.tenant_id)).of_subject(job.id)
+        delivers = [step for step in steps if step.kind == StepKind.DELIVER]
+        if not all(StepState(step.state).is_final for step in delivers):
+            return
+        optimized = next(step.result for step in steps if isinstance(step.result, Optimized))
+        if not any(step.state == StepState.SUCCEEDED for step in delivers):
+            await finish(session, job, JobState.FAILED, delivers[0].failure)
+            return
+        job.report = assemble(job, optimized.passes, delivers)
+        job.verdict = job.report.verdict
+        await self._queue(session, job, MakeReport(report=job.report), (), self.fleet.settings.limits.report_seconds)
+
+
+async def _job(session: AsyncSession, step: StepRow) -> JobRow:
+    """The job, locked by `hold` earlier in this transaction."""
+    job = await session.get(JobRow, step.subject_id)
+    if job is None:
+        raise LookupError(step.subject_id)
+    return job

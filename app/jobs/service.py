@@ -1,0 +1,124 @@
+"""Submitting, reading and cancelling jobs."""
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.errors import AppError
+from app.core.ids import Prefix, new_id
+from app.core.tenancy import Principal
+from app.datasets.service import DatasetRepository
+from app.datasets.tables import DatasetRow
+from app.fleet import service as fleet_service
+from app.fleet.repository import StepRepository
+from app.fleet.service import Fleet
+from app.fleet.tables import StepInput, StepRow
+from app.jobs.checks import check_job
+from app.jobs.events import tell, tell_step
+from app.jobs.finishing import finish_if_cancelled
+from app.jobs.repository import JobRepository, hold_any_tenant
+from app.jobs.tables import JobRow
+from app.models.service import ModelRepository
+from app.models.tables import ModelRow
+from whetstone.contract.jobs import EventKind, JobRead, JobSpec, JobState, StepKind, StepRead, StepState
+from whetstone.contract.reports import JobReport
+from whetstone.contract.steps import InputRole, Optimize
+from whetstone.contract.targets import Target
+
+
+class JobFinished(AppError):
+    """The job has finished and can no longer be cancelled."""
+
+    code, status = "job_finished", 409
+
+
+class ReportNotReady(AppError):
+    """The job has no report: it has not finished, or did not succeed."""
+
+    code, status = "report_not_ready", 409
+
+
+async def submit(session: AsyncSession, fleet: Fleet, caller: Principal, spec: JobSpec) -> JobRow:
+    """Check the order against the inspected files, then write the job and its first step."""
+    model = await ModelRepository(session, caller.tenant_id).get(spec.model_id)
+    dataset = spec.dataset_id and await DatasetRepository(session, caller.tenant_id).get(spec.dataset_id)
+    check_job(spec, model, dataset or None)
+    job = JobRow(
+        id=new_id(Prefix.JOB),
+        tenant_id=caller.tenant_id,
+        name=spec.name or model.name,
+        model_id=model.id,
+        dataset_id=spec.dataset_id,
+        spec=spec,
+        state=JobState.QUEUED,
+    )
+    session.add(job)
+    await session.flush()  # steps and events refer to it
+    await tell(session, job, EventKind.JOB_QUEUED, job_state=JobState.QUEUED)
+    task = Optimize(passes=spec.plan.passes)
+    inputs = original_inputs(model, dataset or None)
+    seconds = spec.budget.max_minutes * 60
+    step = await fleet_service.queue_step(session, fleet, caller.tenant_id, job.id, task, inputs, seconds)
+    await tell_step(session, job, EventKind.STEP_QUEUED, step)
+    await session.flush()  # the answer shows created_at
+    await session.refresh(job)
+    return job
+
+
+def original_inputs(model: ModelRow, dataset: DatasetRow | None) -> tuple[StepInput, ...]:
+    inputs = [StepInput(role=InputRole.MODEL, file_id=model.file_id, filename=model.filename)]
+    if dataset is not None:
+        inputs.append(StepInput(role=InputRole.DATASET, file_id=dataset.file_id, filename=dataset.filename))
+    return tuple(inputs)
+
+
+async def cancel(session: AsyncSession, caller: Principal, job_id: str) -> JobRow:
+    """Stop a job: what waits is cancelled at once, what runs is asked to stop. Raises JobFinished."""
+    await JobRepository(session, caller.tenant_id).get(job_id)
+    job = await hold_any_tenant(session, job_id)
+    if JobState(job.state).is_final:
+        raise JobFinished
+    if job.state != JobState.CANCELLING:
+        job.state = JobState.CANCELLING
+        await tell(session, job, EventKind.JOB_CANCELLING, job_state=JobState.CANCELLING)
+    for step in await StepRepository(session, caller.tenant_id).of_subject(job.id):
+        await fleet_service.request_cancel(session, step)
+    await finish_if_cancelled(session, job)
+    return job
+
+
+async def read_report(session: AsyncSession, caller: Principal, job_id: str) -> JobReport:
+    job = await JobRepository(session, caller.tenant_id).with_report(job_id)
+    if job.report is None or job.state != JobState.SUCCEEDED:
+        raise ReportNotReady
+    return job.report
+
+
+async def read(session: AsyncSession, job: JobRow) -> JobRead:
+    steps = await StepRepository(session, job.tenant_id).of_subject(job.id)  # type: ignore[arg-type] # of the job
+    return JobRead(
+        id=job.id,
+        name=job.name,
+        spec=job.spec,
+        state=JobState(job.state),
+        steps=tuple(_read_step(step) for step in steps),
+        verdict=job.verdict,
+        failure=job.failure,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+    )
+
+
+def _read_step(step: StepRow) -> StepRead:
+    return StepRead(
+        id=step.id,
+        kind=StepKind(step.kind),
+        target=None if step.target is None else Target(step.target),
+        state=StepState(step.state),
+        attempt=step.attempt,
+        progress=step.progress,
+        message=step.message,
+        failure=step.failure,
+        queued_at=step.queued_at,
+        started_at=step.started_at,
+        finished_at=step.finished_at,
+    )

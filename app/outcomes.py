@@ -1,0 +1,29 @@
+"""Table of contents: which slice hears of which kind of step."""
+
+from app.core.signing import Signer
+from app.core.storage import Storage
+from app.datasets.service import LISTENER as DATASETS
+from app.fleet.service import Fleet
+from app.jobs.listener import JobListener
+from app.models.service import LISTENER as MODELS
+from app.settings import Settings
+from whetstone.contract.jobs import StepKind
+
+
+def build_fleet(settings: Settings) -> Fleet:
+    jobs = JobListener()
+    signer = Signer(settings.secret_key.get_secret_value())
+    storage = Storage(settings.storage_url, signer, settings.public_url, settings.limits.url_seconds)
+    jobs.fleet = Fleet(
+        settings,
+        signer,
+        storage,
+        {
+            StepKind.INSPECT_MODEL: MODELS,
+            StepKind.INSPECT_DATASET: DATASETS,
+            StepKind.OPTIMIZE: jobs,
+            StepKind.DELIVER: jobs,
+            StepKind.REPORT: jobs,
+        },
+    )
+    return jobs.fleet

@@ -1,0 +1,55 @@
+"""Every setting of the control plane, read from `WHETSTONE_…` variables when asked for, never at import."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class LeaseSettings(BaseModel):
+    """How long a worker may be silent, and how often a step is tried."""
+
+    model_config = ConfigDict(frozen=True)
+
+    seconds: float = Field(default=30, gt=0)
+    max_attempts: int = Field(default=3, ge=1)
+    sweep_every: float = Field(default=2, gt=0)
+    resend_after: float = Field(default=60, gt=0)
+
+
+class LimitSettings(BaseModel):
+    """What one upload, one request body and one step may take."""
+
+    model_config = ConfigDict(frozen=True)
+
+    upload_bytes: int = Field(default=10 * 2**30, gt=0)
+    body_bytes: int = Field(default=2 * 2**20, gt=0)
+    inspect_seconds: float = Field(default=120, gt=0)
+    report_seconds: float = Field(default=120, gt=0)
+    step_memory: int = Field(default=8 * 2**30, gt=0)
+    step_file_size: int = Field(default=20 * 2**30, gt=0)
+    url_seconds: int = Field(default=24 * 3600, gt=0)
+
+
+class Settings(BaseSettings):
+    """`WHETSTONE_DATABASE_URL`, `WHETSTONE_LEASE__SECONDS`, …; see docs/settings.md."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="WHETSTONE_", env_nested_delimiter="__", frozen=True, extra="ignore", secrets_dir=None
+    )
+
+    database_url: str
+    broker_url: str
+    storage_url: str
+    secret_key: SecretStr
+    fleet_token: SecretStr
+    public_url: str = "http://127.0.0.1:8000"
+    pool_size: int = Field(default=10, ge=1)
+    log_level: str = "INFO"
+    lease: LeaseSettings = LeaseSettings()
+    limits: LimitSettings = LimitSettings()
+
+
+def local_folder(storage_url: str) -> Path | None:
+    """The folder of a `file://` storage address, None for any other scheme."""
+    return Path(storage_url.removeprefix("file://")) if storage_url.startswith("file://") else None

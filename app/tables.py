@@ -1,0 +1,28 @@
+"""Table of contents: every ORM table."""
+
+from app.artifacts.tables import ArtifactRow, DoomedObjectRow, FileRow
+from app.core.database import Base
+from app.core.outbox import OutboxRow
+from app.datasets.tables import DatasetRow
+from app.fleet.tables import StepRow, WorkerRow
+from app.identity.tables import ApiKeyRow, UserRow
+from app.jobs.tables import JobEventRow, JobRow
+from app.models.tables import ModelRow
+from app.tenants.tables import TenantRow
+
+TABLES = (
+    TenantRow,
+    UserRow,
+    ApiKeyRow,
+    FileRow,
+    DoomedObjectRow,
+    ModelRow,
+    DatasetRow,
+    JobRow,
+    JobEventRow,
+    StepRow,
+    WorkerRow,
+    ArtifactRow,
+    OutboxRow,
+)
+metadata = Base.metadata

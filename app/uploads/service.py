@@ -1,0 +1,135 @@
+"""Uploads: stream the bytes in, write the row and its inspection step, hear what the inspection found."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from app.artifacts import files
+from app.core.bell import Bell, ring
+from app.core.errors import AppError
+from app.core.ids import Prefix, new_id
+from app.core.storage import Stored
+from app.core.tenancy import TenantID, TenantRepository
+from app.fleet import service as fleet_service
+from app.fleet.service import Fleet
+from app.fleet.tables import StepInput, StepRow
+from app.uploads.sniff import checked
+from whetstone.contract.failures import Failure, FailureCode
+from whetstone.contract.jobs import StepState
+from whetstone.contract.models import InspectionState
+from whetstone.contract.steps import Heartbeat, InputRole, InspectDataset, InspectModel, OutputFile
+
+LOOK_AGAIN_SECONDS = 2.0
+RowT = TypeVar("RowT", bound=Any)
+
+
+class StillInUse(AppError):
+    """A job refers to this, so it cannot be deleted."""
+
+    code, status = "still_in_use", 409
+
+
+@dataclass(frozen=True)
+class Kind(Generic[RowT]):
+    """What makes a model's upload different from a dataset's."""
+
+    row: type[RowT]
+    repository: type[TenantRepository[RowT]]
+    prefix: Prefix
+    role: InputRole
+    task: InspectModel | InspectDataset
+
+
+async def receive(
+    sessions: async_sessionmaker[AsyncSession], fleet: Fleet, tenant_id: TenantID, body: AsyncIterator[bytes]
+) -> Stored:
+    """Stream a file in, refusing by its first bytes what can never be used."""
+    return await files.receive(sessions, fleet.storage, tenant_id, checked(body), fleet.settings.limits.upload_bytes)
+
+
+async def create(
+    session: AsyncSession, fleet: Fleet, kind: Kind[RowT], tenant_id: TenantID, stored: Stored, name: str, filename: str
+) -> RowT:
+    """Keep the file and have it inspected."""
+    file = await files.keep(session, tenant_id, stored)
+    row: RowT = kind.row(
+        id=new_id(kind.prefix),
+        tenant_id=tenant_id,
+        name=name,
+        filename=filename,
+        state=InspectionState.INSPECTING,
+        file=file,
+    )
+    session.add(row)
+    await session.flush()  # the answer shows created_at
+    await session.refresh(row)
+    given = StepInput(role=kind.role, file_id=file.id, filename=filename)
+    seconds = fleet.settings.limits.inspect_seconds
+    await fleet_service.queue_step(session, fleet, tenant_id, row.id, kind.task, (given,), seconds)
+    return row
+
+
+async def wait_inspected(
+    sessions: async_sessionmaker[AsyncSession],
+    bell: Bell,
+    kind: Kind[RowT],
+    tenant_id: TenantID,
+    row_id: str,
+    seconds: float,
+) -> RowT:
+    """The row once its inspection has ended, or as it is after `seconds`."""
+    async with bell.listening(row_id) as ear:
+        while True:
+            async with sessions() as session:
+                row = await kind.repository(session, tenant_id).get(row_id)
+            if row.state != InspectionState.INSPECTING or seconds <= 0:
+                return row
+            await ear.wait(min(seconds, LOOK_AGAIN_SECONDS))
+            seconds -= LOOK_AGAIN_SECONDS
+
+
+async def delete(session: AsyncSession, kind: Kind[RowT], tenant_id: TenantID, row_id: str) -> None:
+    """Delete the row, and its bytes unless something else of the tenant has the same content."""
+    row = await kind.repository(session, tenant_id).get(row_id, for_update=True)
+    try:
+        async with session.begin_nested():
+            await session.delete(row)
+    except IntegrityError as error:
+        raise StillInUse from error
+    await files.release(session, tenant_id, row.file_id)
+
+
+class InspectionListener(Generic[RowT]):
+    """Hears of the inspection steps of one kind of upload."""
+
+    def __init__(self, kind: Kind[RowT]) -> None:
+        self.kind = kind
+
+    async def hold(self, session: AsyncSession, step: StepRow) -> None:
+        await session.get(self.kind.row, step.subject_id, with_for_update={"of": self.kind.row})
+
+    async def started(self, session: AsyncSession, step: StepRow) -> None:
+        pass
+
+    async def told(self, session: AsyncSession, step: StepRow, beat: Heartbeat) -> None:
+        pass
+
+    async def retried(self, session: AsyncSession, step: StepRow) -> None:
+        pass
+
+    async def ended(self, session: AsyncSession, step: StepRow, outputs: tuple[OutputFile, ...]) -> None:  # noqa: ARG002 - an inspection makes no files
+        row = await session.get(self.kind.row, step.subject_id)
+        if row is None:  # deleted while it was inspected
+            return
+        if step.state == StepState.SUCCEEDED and step.result is not None:
+            row.state, row.facts = InspectionState.READY, step.result.facts
+        else:
+            row.state, row.failure = InspectionState.REJECTED, step.failure or _unknown()
+        await ring(session, row.id)
+
+
+def _unknown() -> Failure:
+    return Failure(code=FailureCode.INTERNAL_ERROR, message="The inspection did not end.", hint="Upload it again.")

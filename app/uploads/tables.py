@@ -1,0 +1,23 @@
+from sqlalchemy import ForeignKey, String
+from sqlalchemy.orm import Mapped, declared_attr, mapped_column, relationship
+
+from app.artifacts.tables import FileRow
+from app.core.database import Created, Id, Json, PrimaryId
+from whetstone.contract.failures import Failure
+
+
+class UploadedColumns:
+    """What models and datasets have in common: a file of the tenant, and what its inspection found."""
+
+    id: Mapped[PrimaryId]
+    tenant_id: Mapped[Id] = mapped_column(ForeignKey("tenants.id"), index=True)
+    name: Mapped[str] = mapped_column(String(200))
+    filename: Mapped[str] = mapped_column(String(255))
+    state: Mapped[str] = mapped_column(String(20))
+    failure: Mapped[Failure | None] = mapped_column(Json(Failure))
+    created_at: Mapped[Created]
+    file_id: Mapped[Id] = mapped_column(ForeignKey("files.id"), index=True)
+
+    @declared_attr
+    def file(self) -> Mapped[FileRow]:
+        return relationship(FileRow, lazy="joined")
