@@ -7,6 +7,7 @@ import numpy as np
 from onnx import NodeProto
 
 from workers.engine.graph.graph import Array, Graph, attribute, name_of
+from workers.engine.graph.storage import elements
 from workers.engine.graph.tensors import is_float
 
 MATRIX_RANK = 2
@@ -138,7 +139,7 @@ def parameters_of(graph: Graph) -> tuple[Parameter, ...]:
 
 
 def count_params(graph: Graph) -> int:
-    return sum(int(np.prod(graph.constants[p.name].dims)) for p in parameters_of(graph))
+    return sum(elements(graph.constants[p.name]) for p in parameters_of(graph))
 
 
 def count_nonzero(graph: Graph) -> int:

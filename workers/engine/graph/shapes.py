@@ -3,22 +3,16 @@
 from collections.abc import Mapping
 
 import onnx
-from onnx import ModelProto, TensorProto, TensorShapeProto, helper
+from onnx import ModelProto, TensorShapeProto, helper
 
 from workers.engine.graph.graph import Graph
+from workers.engine.graph.storage import elements
 from workers.engine.graph.tensors import nodes_within
 
 Shape = tuple[int | None, ...]
 
 SMALL = 1024
 """Constants up to so many elements may be sizes and axes, which inference must read; others are only weights."""
-
-
-def _elements(tensor: TensorProto) -> int:
-    count = 1
-    for dim in tensor.dims:
-        count *= dim
-    return count
 
 
 def _skeleton(graph: Graph) -> ModelProto:
@@ -32,7 +26,7 @@ def _skeleton(graph: Graph) -> ModelProto:
     model.graph.node.extend(source.node)
     given = {value.name for value in source.input}
     for tensor in source.initializer:
-        if _elements(tensor) <= SMALL:
+        if elements(tensor) <= SMALL:
             model.graph.initializer.append(tensor)
         elif tensor.name not in given:
             value = helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)

@@ -1,5 +1,6 @@
 """Writing a model to disk, whatever its size."""
 
+from math import prod
 from pathlib import Path
 
 import onnx
@@ -12,12 +13,14 @@ ONE_FILE_LIMIT = 2**31 - 2**24
 """Protobuf cannot hold 2 GiB; what is left is room for nodes and names."""
 
 
+def elements(tensor: TensorProto) -> int:
+    """How many numbers a tensor holds."""
+    return prod(tensor.dims)
+
+
 def stored_bytes(tensor: TensorProto) -> int:
     """The size of a tensor's values in bytes, from its shape and type."""
-    count = 1
-    for dim in tensor.dims:
-        count *= dim
-    return count * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return elements(tensor) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
 
 
 def save_model(model: ModelProto, path: Path, limit: int = ONE_FILE_LIMIT) -> tuple[Path, ...]:

@@ -71,7 +71,8 @@ def _attribute_tensors(attribute: AttributeProto) -> Iterator[TensorProto]:
     if attribute.HasField("t"):
         yield attribute.t
     yield from attribute.tensors
-    for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+    sparses = [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
+    for sparse in (*sparses, *attribute.sparse_tensors):
         yield from (sparse.values, sparse.indices)
 
 

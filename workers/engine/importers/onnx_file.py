@@ -6,7 +6,9 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import ModelProto
 
-from workers.engine.graph.graph import Graph
+from workers.engine.graph.graph import Graph, name_of
+from workers.engine.graph.storage import stored_bytes
+from workers.engine.graph.tensors import all_nodes, all_tensors, tensor_facts
 from workers.engine.importers.errors import InvalidModel
 from workers.engine.importers.external import check_external, load_external
 from workers.engine.importers.operators import check_interface, check_operators, first_line, upgraded
@@ -25,17 +27,36 @@ def _parse(path: Path) -> ModelProto:
 def _check(path: Path) -> None:
     try:
         onnx.checker.check_model(str(path))
-    except onnx.checker.ValidationError as error:
+    except Exception as error:  # besides ValidationError, damaged text and numbers raise whatever they meet
         raise InvalidModel(f"The model is not valid ONNX: {first_line(error)}") from error
 
 
-def read_onnx(path: Path) -> Graph:
-    """Read `path`; external data must lie in its folder. Raises the errors of this package, never another's."""
+def _read_declarations(graph: Graph) -> None:
+    """Look at every name and type once, so that damaged ones show here and not in the middle of the work."""
+    texts = [graph.model.graph.name, graph.model.producer_name, graph.model.producer_version]
+    for text in (*texts, *map(name_of, all_nodes(graph.model))):
+        text.encode()
+    for tensor in all_tensors(graph.model):
+        stored_bytes(tensor)
+    for value in graph.model.graph.value_info:
+        tensor_facts(value)
+    check_interface(graph)
+
+
+def _read(path: Path) -> Graph:
     model = _parse(path)
     check_external(model, path.parent)
     check_operators(model)
     _check(path)
     load_external(model, path.parent)
     graph = Graph(model)
-    check_interface(graph)
+    _read_declarations(graph)
     return upgraded(graph)
+
+
+def read_onnx(path: Path) -> Graph:
+    """Read `path`; external data must lie in its folder. Raises the errors of this package, never another's."""
+    try:
+        return _read(path)
+    except (LookupError, TypeError, ValueError) as error:  # text that is no UTF-8, types that do not exist
+        raise InvalidModel(f"The model is damaged: {first_line(error)}") from error

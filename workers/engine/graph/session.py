@@ -1,0 +1,39 @@
+"""Running a graph in onnxruntime inside the engine: to check it, and to look into it. Not for measuring."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import onnxruntime as ort
+
+from whetstone.contract.failures import FailureCode
+from workers.engine.errors import EngineError
+from workers.engine.graph.graph import Array
+
+ERRORS_ONLY = 3
+
+
+class NotRunnable(EngineError):
+    """The runtime cannot run the graph."""
+
+    code = FailureCode.RESULT_MISMATCH
+
+
+class Session:
+    """A graph file loaded by onnxruntime on the CPU."""
+
+    def __init__(self, path: Path, *, threads: int = 1, optimized: bool = True) -> None:
+        """Raises what onnxruntime raises for a graph that it cannot load."""
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = ERRORS_ONLY
+        if not optimized:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        self._session = ort.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
+        )  # the fallback prints to stdout and tries the same provider again
+        self.outputs: tuple[str, ...] = tuple(output.name for output in self._session.get_outputs())
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """All outputs by name. Raises what onnxruntime raises."""
+        return dict(zip(self.outputs, self._session.run(None, dict(inputs)), strict=True))

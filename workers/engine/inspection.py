@@ -1,0 +1,74 @@
+"""What an upload is: read, checked, counted, and loaded once by the runtime."""
+
+from collections import Counter
+from pathlib import Path
+
+from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as KernelMissing
+
+from whetstone.contract.datasets import DatasetFacts
+from whetstone.contract.models import LayerFacts, ModelFacts
+from workers.engine.data.samples import open_dataset
+from workers.engine.graph.graph import Graph
+from workers.engine.graph.layers import Layer, count_params, layers_of
+from workers.engine.graph.macs import count_macs, macs_by_node
+from workers.engine.graph.session import Session
+from workers.engine.graph.storage import elements
+from workers.engine.importers.detect import open_model
+from workers.engine.importers.errors import InvalidModel, UnsupportedOp
+from workers.engine.importers.formats import format_of
+from workers.engine.importers.operators import first_line
+
+
+def _check_loads(graph: Graph, scratch: Path) -> None:
+    """A model that the runtime refuses cannot be measured, whatever the standard says of it."""
+    path = scratch / "inspected.onnx"
+    graph.save(path)
+    try:
+        Session(path, optimized=False)
+    except KernelMissing as error:
+        raise UnsupportedOp(f"onnxruntime has no kernel for a part of the model: {first_line(error)}") from error
+    except Exception as error:  # every other kind of its errors means that the model is wrong
+        raise InvalidModel(f"onnxruntime cannot load the model: {first_line(error)}") from error
+
+
+def _layer_facts(graph: Graph, layer: Layer, macs: dict[str, int | None]) -> LayerFacts:
+    names = (layer.weight, layer.bias) if layer.bias else (layer.weight,)
+    return LayerFacts(
+        name=layer.name,
+        op=layer.op,
+        weight=layer.weight,
+        shape=layer.shape,
+        params=sum(elements(graph.constants[name]) for name in names),
+        macs=macs.get(layer.name, 0),
+    )
+
+
+def model_facts(graph: Graph, file_format: str) -> ModelFacts:
+    """Read from the graph alone."""
+    macs = macs_by_node(graph)
+    model = graph.model
+    return ModelFacts(
+        format=file_format,
+        producer=f"{model.producer_name} {model.producer_version}".strip(),
+        ir_version=model.ir_version,
+        opset=graph.opset,
+        inputs=graph.inputs,
+        outputs=graph.outputs,
+        params=count_params(graph),
+        macs=count_macs(graph),
+        nodes=len(graph.nodes),
+        ops=dict(Counter(node.op_type for node in graph.nodes).most_common()),
+        layers=tuple(_layer_facts(graph, layer, macs) for layer in layers_of(graph)),
+    )
+
+
+def inspect_model(path: Path, scratch: Path) -> ModelFacts:
+    """Facts of an uploaded model; `opset` is the one it is worked on in. Raises the importers' errors."""
+    graph = open_model(path, scratch)
+    _check_loads(graph, scratch)
+    return model_facts(graph, format_of(path))
+
+
+def inspect_dataset(path: Path, scratch: Path) -> DatasetFacts:
+    """Facts of an uploaded dataset. Raises InvalidDataset."""
+    return open_dataset(path, scratch).facts()
