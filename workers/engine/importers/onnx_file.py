@@ -34,8 +34,7 @@ def _check(path: Path) -> None:
 def _read_declarations(graph: Graph) -> None:
     """Look at every name and type once, so that damaged ones show here and not in the middle of the work."""
     texts = [graph.model.graph.name, graph.model.producer_name, graph.model.producer_version]
-    for text in (*texts, *map(name_of, all_nodes(graph.model))):
-        text.encode()
+    "".join([*texts, *map(name_of, all_nodes(graph.model))])  # text that is no UTF-8 comes as bytes and does not join
     for tensor in all_tensors(graph.model):
         stored_bytes(tensor)
     for value in graph.model.graph.value_info:
