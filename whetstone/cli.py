@@ -1,0 +1,308 @@
+"""The command `whet`.
+
+Exit codes: 0 done (for a job: improved), 1 failed, 2 wrong usage, 3 service not reachable or not logged in,
+4 refused by the service, 10 no gain (the original was returned), 11 over budget.
+"""
+
+import json
+import sys
+from collections.abc import Iterable
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from whetstone import config, show
+from whetstone.client import DEFAULT_URL, Client, log_in
+from whetstone.contract.jobs import Assurance, Budget, JobSpec, Measurement, Objective, Recipe
+from whetstone.contract.passes import Activations, Finetune, Pass, Prune, Quantize, Simplify
+from whetstone.contract.reports import JobReport, VerdictKind
+from whetstone.contract.targets import Target
+from whetstone.errors import ApiError, JobFailed, NotLoggedIn, Unreachable, UploadRejected, WhetstoneError
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+models = typer.Typer(no_args_is_help=True, help="Upload and list models.")
+datasets = typer.Typer(no_args_is_help=True, help="Upload and list datasets.")
+jobs = typer.Typer(no_args_is_help=True, help="List, show, follow and cancel jobs.")
+app.add_typer(models, name="models")
+app.add_typer(datasets, name="datasets")
+app.add_typer(jobs, name="jobs")
+
+out = Console()
+err = Console(stderr=True)
+
+
+class Exit(IntEnum):
+    DONE = 0
+    FAILED = 1
+    UNREACHABLE = 3
+    REFUSED = 4
+    NO_GAIN = 10
+    OVER_BUDGET = 11
+
+
+File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
+Name = Annotated[str | None, typer.Option(help="what to call it; the file's name if left out")]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="the job's id, job_…")]
+
+
+def main() -> None:
+    """Run the command line; every error that is expected becomes one line and an exit code."""
+    try:
+        app()
+    except (Unreachable, NotLoggedIn) as error:
+        _quit(error, Exit.UNREACHABLE)
+    except (ApiError, UploadRejected) as error:
+        _quit(error, Exit.REFUSED)
+    except (JobFailed, WhetstoneError) as error:
+        _quit(error, Exit.FAILED)
+
+
+def _quit(error: Exception, code: Exit) -> None:
+    err.print(f"[red]{error}[/]", highlight=False)
+    sys.exit(code)
+
+
+@app.command()
+def login(
+    url: Annotated[str, typer.Argument(help="the service's address")] = DEFAULT_URL,
+    email: Annotated[str | None, typer.Option(help="log in with an email address and password")] = None,
+    password: Annotated[str | None, typer.Option(help="asked for if left out")] = None,
+    api_key: Annotated[str | None, typer.Option(help="use this key; asked for if no email is given")] = None,
+) -> None:
+    """Remember the service's address and an API key for later commands."""
+    if email is not None:
+        secret = password or typer.prompt("Password", hide_input=True)
+        api_key = log_in(url, email, secret, "whet").secret
+    api_key = api_key or typer.prompt("API key", hide_input=True)
+    with Client(url, api_key) as client:
+        tenant = client.me().tenant_id
+    file = config.save(url, api_key)
+    out.print(f"Logged in to {url} (tenant {tenant}); kept in {file}.")
+
+
+@models.command("upload")
+def upload_model(file: File, name: Name = None, as_json: AsJson = False) -> None:
+    """Upload an .onnx file, or a .zip of one with its external data, and wait until it has been inspected."""
+    with config.connect() as client, show.upload_bar(err, file) as on_bytes:
+        row = client.models.upload(file, name, on_bytes)
+    facts = row.facts
+    detail = f"{facts.params:,} parameters, opset {facts.opset}" if facts else ""
+    _print(row, f"{row.id}  {row.name}  {detail}", as_json)
+
+
+@models.command("list")
+def list_models(as_json: AsJson = False) -> None:
+    """All models, newest first."""
+    with config.connect() as client:
+        _print_all(client.models.list(), ("id", "name", "state", "size", "created_at"), as_json)
+
+
+@datasets.command("upload")
+def upload_dataset(file: File, name: Name = None, as_json: AsJson = False) -> None:
+    """Upload an .npz of arrays named after the model's inputs, and `labels`; wait until it has been inspected."""
+    with config.connect() as client, show.upload_bar(err, file) as on_bytes:
+        row = client.datasets.upload(file, name, on_bytes)
+    detail = ", ".join(f"{count} {split}" for split, count in row.facts.splits.items()) if row.facts else ""
+    _print(row, f"{row.id}  {row.name}  {detail}", as_json)
+
+
+@datasets.command("list")
+def list_datasets(as_json: AsJson = False) -> None:
+    """All datasets, newest first."""
+    with config.connect() as client:
+        _print_all(client.datasets.list(), ("id", "name", "state", "size", "created_at"), as_json)
+
+
+@app.command()
+def optimize(
+    model: Annotated[str, typer.Argument(help="a file, or the id of an uploaded model")],
+    data: Annotated[str | None, typer.Option(help="a .npz file, or the id of an uploaded dataset")] = None,
+    target: Annotated[list[Target] | None, typer.Option(help="where it must run; may be repeated")] = None,
+    recipe: Annotated[Path | None, typer.Option(exists=True, help="JSON file with a list of passes")] = None,
+    prune: Annotated[float | None, typer.Option(min=0, max=1, help="share of weights to prune")] = None,
+    finetune: Annotated[int | None, typer.Option(min=1, help="epochs of training on the labels")] = None,
+    quantize: Annotated[Activations | None, typer.Option(help="int8; static needs data")] = None,
+    objective: Annotated[Objective, typer.Option(help="what better means")] = Objective.LATENCY,
+    max_drop: Annotated[float, typer.Option(min=0, help="points of accuracy that may be lost")] = 0.5,
+    assurance: Annotated[Assurance, typer.Option(help="what must stay within max-drop")] = Assurance.ESTIMATE,
+    max_latency_ms: Annotated[float | None, typer.Option(help="limit of the median latency")] = None,
+    max_size_mb: Annotated[float | None, typer.Option(help="limit of the file's size")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="batch that is measured")] = 1,
+    threads: Annotated[int | None, typer.Option(min=1, help="threads that are measured")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="folder for the results")] = Path("whetstone-results"),
+    detach: Annotated[bool, typer.Option(help="do not wait; print the job's id")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a model smaller and faster, and prove it.
+
+    Without a recipe and without --prune, --finetune or --quantize: simplify, then int8 (static with data, else
+    dynamic).
+    """
+    with config.connect() as client:
+        dataset_id = _dataset(client, data)
+        spec = JobSpec(
+            model_id=_model(client, model),
+            dataset_id=dataset_id,
+            plan=Recipe(passes=_passes(recipe, prune, finetune, quantize, has_data=dataset_id is not None)),
+            targets=tuple(target or [Target.ONNXRUNTIME_CPU]),
+            budget=Budget(
+                objective=objective,
+                max_drop=max_drop,
+                assurance=assurance,
+                max_latency_ms=max_latency_ms,
+                max_size_mb=max_size_mb,
+            ),
+            measurement=Measurement(batch_size=batch_size, threads=threads),
+        )
+        job = client.jobs.submit(spec)
+        if detach:
+            _print(job, job.id, as_json)
+            return
+        report = _follow(client, job.id)
+        files = client.jobs.download(job.id, output)
+    _print_report(report, as_json)
+    for file in files:
+        err.print(f"  {file}", highlight=False)
+    raise typer.Exit(_exit_code(report))
+
+
+def _model(client: Client, given: str) -> str:
+    return given if given.startswith("mdl_") else _upload(client, Path(given), "model")
+
+
+def _dataset(client: Client, given: str | None) -> str | None:
+    return given if given is None or given.startswith("dat_") else _upload(client, Path(given), "dataset")
+
+
+def _upload(client: Client, path: Path, what: str) -> str:
+    if not path.is_file():
+        raise typer.BadParameter(f"there is no file {path}")
+    uploads: Any = client.models if what == "model" else client.datasets
+    with show.upload_bar(err, path) as on_bytes:
+        return str(uploads.upload(path, None, on_bytes).id)
+
+
+def _passes(
+    recipe: Path | None, prune: float | None, finetune: int | None, quantize: Activations | None, *, has_data: bool
+) -> tuple[Pass, ...]:
+    if recipe is not None:
+        try:
+            return TypeAdapter(tuple[Pass, ...]).validate_json(recipe.read_bytes())
+        except ValidationError as error:
+            raise typer.BadParameter(f"{recipe}: {error}") from error
+    passes: list[Pass] = [Simplify()]
+    if prune is not None:
+        passes.append(Prune(sparsity=prune))
+    if finetune is not None:
+        passes.append(Finetune(epochs=finetune))
+    if quantize is not None or len(passes) == 1:
+        passes.append(Quantize(activations=quantize or (Activations.STATIC if has_data else Activations.DYNAMIC)))
+    return tuple(passes)
+
+
+@jobs.command("list")
+def list_jobs(as_json: AsJson = False) -> None:
+    """All jobs, newest first."""
+    with config.connect() as client:
+        _print_all(client.jobs.list(), ("id", "name", "state", "verdict", "created_at"), as_json)
+
+
+@jobs.command("show")
+def show_job(job: JobArgument, as_json: AsJson = False) -> None:
+    """One job with its steps."""
+    with config.connect() as client:
+        row = client.jobs.get(job)
+    steps = "\n".join(f"  {step.kind:<16} {step.state:<10} {step.target or ''}" for step in row.steps)
+    _print(row, f"{row.id}  {row.name}  {row.state}\n{steps}", as_json)
+
+
+@jobs.command("follow")
+def follow_job(job: JobArgument, as_json: AsJson = False) -> None:
+    """Watch a job until it ends."""
+    with config.connect() as client:
+        report = _follow(client, job)
+    _print_report(report, as_json)
+    raise typer.Exit(_exit_code(report))
+
+
+@jobs.command("cancel")
+def cancel_job(job: JobArgument, as_json: AsJson = False) -> None:
+    """Stop a job that has not finished."""
+    with config.connect() as client:
+        row = client.jobs.cancel(job)
+    _print(row, f"{row.id}  {row.state}", as_json)
+
+
+@app.command()
+def report(job: JobArgument, as_json: AsJson = False) -> None:
+    """The measurements and the verdict of a job; the exit code tells the verdict."""
+    with config.connect() as client:
+        found = client.jobs.report(job)
+    _print_report(found, as_json)
+    raise typer.Exit(_exit_code(found))
+
+
+@app.command()
+def download(
+    job: JobArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="folder for the files")] = Path("whetstone-results"),
+) -> None:
+    """Fetch every file that came out of a job."""
+    with config.connect() as client:
+        for path in client.jobs.download(job, output):
+            out.print(str(path), highlight=False)
+
+
+def _follow(client: Client, job_id: str) -> JobReport:
+    with show.job_bars(err) as on_event:
+        return client.jobs.wait(job_id, on_event)
+
+
+def _exit_code(report: JobReport) -> int:
+    match report.verdict.kind:
+        case VerdictKind.IMPROVED:
+            return Exit.DONE
+        case VerdictKind.NO_GAIN:
+            return Exit.NO_GAIN
+        case VerdictKind.OVER_BUDGET:
+            return Exit.OVER_BUDGET
+
+
+def _print(row: BaseModel, line: str, as_json: bool) -> None:
+    if as_json:
+        typer.echo(row.model_dump_json(indent=2))
+    else:
+        out.print(line, highlight=False)
+
+
+def _print_report(report: JobReport, as_json: bool) -> None:
+    if as_json:
+        typer.echo(report.model_dump_json(indent=2))
+    else:
+        out.print(show.report_table(report))
+        out.print(f"[bold {show.COLOURS[report.verdict.kind]}]{report.verdict.kind}[/]: {report.verdict.reason}")
+
+
+def _print_all(rows: Iterable[BaseModel], fields: tuple[str, ...], as_json: bool) -> None:
+    dumped = [row.model_dump(mode="json") for row in rows]
+    if as_json:
+        typer.echo(json.dumps(dumped, indent=2))
+        return
+    table = Table(*fields)
+    for row in dumped:
+        table.add_row(*(_cell(row[field]) for field in fields))
+    out.print(table)
+
+
+def _cell(value: Any) -> str:
+    return str(value["kind"]) if isinstance(value, dict) else "" if value is None else str(value)
+
+
+if __name__ == "__main__":
+    main()

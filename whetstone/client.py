@@ -1,0 +1,274 @@
+"""The Python client.
+
+client = Client("http://127.0.0.1:8000", api_key="whet_…")
+model = client.models.upload("model.onnx")
+data = client.datasets.upload("digits.npz")
+job = client.jobs.submit(JobSpec(model_id=model.id, dataset_id=data.id, plan=Recipe(passes=(Quantize(),))))
+report = client.jobs.wait(job.id)
+client.jobs.download(job.id, "results/")
+"""
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+import httpx
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from whetstone.contract.datasets import DatasetRead
+from whetstone.contract.identity import ApiKeyCreated, Login, Me
+from whetstone.contract.jobs import ArtifactRead, EventKind, JobEvent, JobRead, JobSpec, JobState
+from whetstone.contract.models import InspectionState, ModelRead
+from whetstone.contract.pages import Page
+from whetstone.contract.problems import Problem
+from whetstone.contract.reports import JobReport
+from whetstone.contract.targets import TargetRead
+from whetstone.errors import DamagedDownload, JobFailed, NotLoggedIn, ServerError, Unreachable, UploadRejected, error_of
+from whetstone.sse import read_events
+
+CHUNK = 2**20
+INSPECTION_WAIT = 30
+RECONNECT_SECONDS = 1.0
+PATIENCE_SECONDS = 300.0
+ENV_URL = "WHETSTONE_URL"
+ENV_KEY = "WHETSTONE_API_KEY"
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+OnBytes = Callable[[int], None]
+OnEvent = Callable[[JobEvent], None]
+ReadT = TypeVar("ReadT", ModelRead, DatasetRead)
+
+
+class Client:
+    """Talks to one service with one API key. Not for several threads at once; make one for each."""
+
+    def __init__(self, url: str | None = None, api_key: str | None = None, timeout: float = 60) -> None:
+        """`url` and `api_key` default to WHETSTONE_URL and WHETSTONE_API_KEY. Raises NotLoggedIn without a key."""
+        key = api_key or os.environ.get(ENV_KEY)
+        if not key:
+            raise NotLoggedIn(NotLoggedIn.__doc__)
+        self.url = (url or os.environ.get(ENV_URL) or DEFAULT_URL).rstrip("/")
+        self._http = httpx.Client(
+            base_url=self.url, headers={"Authorization": f"Bearer {key}"}, timeout=httpx.Timeout(timeout, connect=5)
+        )
+        self.models = Uploads(self, "/v1/models", ModelRead)
+        self.datasets = Uploads(self, "/v1/datasets", DatasetRead)
+        self.jobs = Jobs(self)
+
+    def me(self) -> Me:
+        return Me.model_validate_json(self.request("GET", "/v1/me").content)
+
+    def targets(self) -> tuple[TargetRead, ...]:
+        return TypeAdapter(tuple[TargetRead, ...]).validate_json(self.request("GET", "/v1/targets").content)
+
+    def close(self) -> None:
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def request(self, method: str, path: str, body: BaseModel | None = None, **options: Any) -> httpx.Response:
+        """One call. Raises ApiError (by status), Unreachable."""
+        if body is not None:
+            options |= {
+                "content": body.model_dump_json(exclude_none=True),
+                "headers": {"Content-Type": "application/json"},
+            }
+        try:
+            answer = self._http.request(method, path, **options)
+        except httpx.TransportError as error:
+            raise Unreachable(f"{self.url} cannot be reached: {error}") from error
+        return checked(answer)
+
+    def download(self, artifact: ArtifactRead, path: str | Path, on_bytes: OnBytes | None = None) -> Path:
+        """Write an artifact to a file, or under its own name into a folder; its hash is checked.
+
+        The file appears whole or not at all. Raises DamagedDownload.
+        """
+        path = Path(path)
+        path = path / artifact.name if path.is_dir() else path
+        part = path.with_name(path.name + ".part")
+        digest = hashlib.sha256()
+        try:
+            with self._http.stream("GET", f"/v1/artifacts/{artifact.id}/content") as answer, part.open("wb") as file:
+                if not answer.is_success:
+                    answer.read()
+                    checked(answer)
+                for chunk in answer.iter_bytes(CHUNK):
+                    digest.update(chunk)
+                    file.write(chunk)
+                    if on_bytes:
+                        on_bytes(len(chunk))
+            if digest.hexdigest() != artifact.sha256:
+                raise DamagedDownload(f"{artifact.name} arrived with another hash than announced.")
+            part.replace(path)
+        except httpx.TransportError as error:
+            raise Unreachable(f"{self.url} cannot be reached: {error}") from error
+        finally:
+            part.unlink(missing_ok=True)
+        return path
+
+    def stream_events(self, job_id: str, after: int) -> Iterator[JobEvent]:
+        """Events later than number `after` while the connection lasts. Raises Unreachable when it breaks."""
+        headers = {"Last-Event-ID": str(after), "Accept": "text/event-stream"}
+        timeout = httpx.Timeout(60, connect=5)  # the service says something every 15 seconds
+        try:
+            with self._http.stream("GET", f"/v1/jobs/{job_id}/events", headers=headers, timeout=timeout) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    checked(answer)
+                for data in read_events(answer.iter_lines()):
+                    yield JobEvent.model_validate_json(data)
+        except httpx.TransportError as error:
+            raise Unreachable(f"{self.url} cannot be reached: {error}") from error
+
+
+class Uploads(Generic[ReadT]):
+    """Models, or datasets."""
+
+    def __init__(self, client: Client, path: str, kind: type[ReadT]) -> None:
+        self._client = client
+        self._path = path
+        self._one: TypeAdapter[ReadT] = TypeAdapter(kind)
+        self._page = TypeAdapter(Page[kind])  # type: ignore[valid-type] # the class is a value here
+
+    def upload(self, path: str | Path, name: str | None = None, on_bytes: OnBytes | None = None) -> ReadT:
+        """Upload a file and wait until it has been inspected. Raises UploadRejected, ApiError."""
+        path = Path(path)
+        params = {"filename": path.name} | ({"name": name} if name else {})
+        headers = {"Content-Type": "application/octet-stream", "Prefer": f"wait={INSPECTION_WAIT}"}
+        answer = self._client.request(
+            "POST", self._path, params=params, headers=headers, content=_chunks(path, on_bytes)
+        )
+        row = self._one.validate_json(answer.content)
+        while row.state is InspectionState.INSPECTING:
+            row = self.get(row.id, wait=INSPECTION_WAIT)
+        if row.failure is not None:
+            raise UploadRejected(row.failure)
+        return row
+
+    def get(self, row_id: str, wait: int = 0) -> ReadT:
+        """One row; with `wait` once its inspection has ended, or after so many seconds."""
+        headers = {"Prefer": f"wait={wait}"}
+        return self._one.validate_json(self._client.request("GET", f"{self._path}/{row_id}", headers=headers).content)
+
+    def list(self) -> Iterator[ReadT]:
+        """All, newest first, page by page."""
+        return _pages(self._client, self._path, self._page)
+
+    def delete(self, row_id: str) -> None:
+        self._client.request("DELETE", f"{self._path}/{row_id}")
+
+
+class Jobs:
+    """Jobs and what comes out of them."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def submit(self, spec: JobSpec) -> JobRead:
+        """Order an optimization. Raises Invalid with the reason when the order cannot be carried out."""
+        return JobRead.model_validate_json(self._client.request("POST", "/v1/jobs", spec).content)
+
+    def get(self, job_id: str) -> JobRead:
+        return JobRead.model_validate_json(self._client.request("GET", f"/v1/jobs/{job_id}").content)
+
+    def list(self) -> Iterator[JobRead]:
+        """All, newest first, page by page."""
+        return _pages(self._client, "/v1/jobs", TypeAdapter(Page[JobRead]))
+
+    def cancel(self, job_id: str) -> JobRead:
+        return JobRead.model_validate_json(self._client.request("POST", f"/v1/jobs/{job_id}/cancel").content)
+
+    def report(self, job_id: str) -> JobReport:
+        return JobReport.model_validate_json(self._client.request("GET", f"/v1/jobs/{job_id}/report").content)
+
+    def artifacts(self, job_id: str) -> tuple[ArtifactRead, ...]:
+        answer = self._client.request("GET", f"/v1/jobs/{job_id}/artifacts")
+        return TypeAdapter(tuple[ArtifactRead, ...]).validate_json(answer.content)
+
+    def events(self, job_id: str, after: int = 0) -> Iterator[JobEvent]:
+        """Every event until the job has finished, over lost connections and restarts of the service.
+
+        Raises Unreachable when nothing was heard of the service for `PATIENCE_SECONDS`.
+        """
+        heard = time.monotonic()
+        while True:
+            try:
+                for event in self._client.stream_events(job_id, after):
+                    yield event
+                    after, heard = event.seq, time.monotonic()
+                    if event.kind is EventKind.JOB_FINISHED:
+                        return
+            except (Unreachable, ServerError):
+                if time.monotonic() - heard > PATIENCE_SECONDS:
+                    raise
+            time.sleep(RECONNECT_SECONDS)
+
+    def wait(self, job_id: str, on_event: OnEvent | None = None) -> JobReport:
+        """Wait for the job to finish and return its report. Raises JobFailed."""
+        for event in self.events(job_id):
+            if on_event:
+                on_event(event)
+        job = self.get(job_id)
+        if job.state is not JobState.SUCCEEDED:
+            raise JobFailed(job.failure, job.state)
+        return self.report(job_id)
+
+    def download(self, job_id: str, folder: str | Path, on_bytes: OnBytes | None = None) -> tuple[Path, ...]:
+        """Write every file that came out of the job into a folder, which is made if it is missing."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        return tuple(self._client.download(artifact, folder, on_bytes) for artifact in self.artifacts(job_id))
+
+
+def log_in(url: str, email: str, password: str, key_name: str) -> ApiKeyCreated:
+    """Exchange an email address and password for an API key. Raises Unauthorized."""
+    body = {"email": email, "password": password, "key_name": key_name}
+    Login.model_validate(body)
+    try:
+        answer = httpx.post(f"{url.rstrip('/')}/v1/login", json=body, timeout=30)
+    except httpx.TransportError as error:
+        raise Unreachable(f"{url} cannot be reached: {error}") from error
+    return ApiKeyCreated.model_validate_json(checked(answer).content)
+
+
+def checked(answer: httpx.Response) -> httpx.Response:
+    """The answer, if it is good. Raises ApiError."""
+    if answer.is_success:
+        return answer
+    try:
+        problem = Problem.model_validate_json(answer.content)
+    except ValidationError:  # something between us and the service answered
+        problem = Problem(
+            title=answer.reason_phrase, status=answer.status_code, code="http_error", detail=answer.text[:300]
+        )
+    raise error_of(problem)
+
+
+def _chunks(path: Path, on_bytes: OnBytes | None) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            yield chunk
+            if on_bytes:
+                on_bytes(len(chunk))
+
+
+def _pages(client: Client, path: str, adapter: TypeAdapter[Any]) -> Iterator[Any]:
+    cursor: str | None = None
+    while True:
+        params = {"limit": "100"} | ({"cursor": cursor} if cursor else {})
+        page = adapter.validate_json(client.request("GET", path, params=params).content)
+        yield from page.items
+        if page.next_cursor is None:
+            return
+        cursor = page.next_cursor

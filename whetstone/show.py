@@ -1,0 +1,123 @@
+"""What the command line and the demo print: progress while a job runs, and the table at its end."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Table
+
+from whetstone.client import OnBytes, OnEvent
+from whetstone.contract.jobs import EventKind, JobEvent
+from whetstone.contract.reports import Estimate, JobReport, Latency, Metric, TargetReport, VerdictKind
+
+COLOURS = {VerdictKind.IMPROVED: "green", VerdictKind.NO_GAIN: "yellow", VerdictKind.OVER_BUDGET: "magenta"}
+MEGABYTE = 1_000_000
+
+
+@contextmanager
+def upload_bar(console: Console, path: Path) -> Iterator[OnBytes]:
+    """A bar that counts the bytes of one file."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(f"upload {path.name}", total=path.stat().st_size)
+        yield lambda count: progress.advance(task, count)
+
+
+@contextmanager
+def job_bars(console: Console) -> Iterator[OnEvent]:
+    """One bar a step, with what it is doing right now."""
+    columns = (
+        TextColumn("{task.description:<28}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[doing]}", style="dim"),
+    )
+    bars: dict[str, TaskID] = {}
+    with Progress(*columns, console=console) as progress:
+
+        def on_event(event: JobEvent) -> None:
+            if event.step_id is None or event.step_kind is None:
+                return
+            if event.step_id not in bars:
+                title = f"{event.step_kind} {event.target or ''}".strip()
+                bars[event.step_id] = progress.add_task(title, total=1.0, doing="queued", start=False)
+            _move(progress, bars[event.step_id], event)
+
+        yield on_event
+
+
+def _move(progress: Progress, bar: TaskID, event: JobEvent) -> None:
+    match event.kind:
+        case EventKind.STEP_STARTED:
+            progress.start_task(bar)
+            progress.update(bar, doing="" if event.attempt == 1 else f"attempt {event.attempt}")
+        case EventKind.STEP_PROGRESS:
+            progress.update(bar, completed=event.progress or 0.0, doing=event.message or "")
+        case EventKind.STEP_RETRIED:
+            progress.update(bar, doing="lost its worker, queued again")
+        case EventKind.STEP_FINISHED:
+            progress.update(bar, completed=1.0 if event.failure is None else 0.0, doing=str(event.step_state or ""))
+            progress.stop_task(bar)
+        case _:
+            pass
+
+
+def report_table(report: JobReport) -> Table:
+    """Original against result, a block per target."""
+    table = Table(title=report.job_name, title_justify="left")
+    for title in ("target", "", "original", "result", "change"):
+        table.add_column(title, justify="left" if title in ("target", "") else "right")
+    for target in report.targets:
+        for index, row in enumerate(_rows(target)):
+            table.add_row(target.target.value if index == 0 else "", *row)
+        colour = COLOURS[target.verdict.kind]
+        table.add_row("", "verdict", "", "", f"[bold {colour}]{target.verdict.kind}[/]", end_section=True)
+    for failed in report.failed_targets:
+        table.add_row(failed.target.value, "failed", "", "", f"[red]{failed.failure.code}[/]", end_section=True)
+    return table
+
+
+def _rows(report: TargetReport) -> Iterator[tuple[str, str, str, str]]:
+    before, after = report.original, report.result
+    yield "size", _size(before.size), _size(after.size), f"{report.size_ratio:.2f}× smaller"
+    for percent in (50, 99):
+        change = f"{_interval(report.speedup, '×')} faster" if percent == 50 else ""  # noqa: PLR2004 - the median
+        yield f"p{percent}", _latency(before.latency, percent), _latency(after.latency, percent), change
+    if report.accuracy is not None:
+        accuracy = report.accuracy
+        unit, scale = ("%", 100.0) if accuracy.metric is Metric.ACCURACY else ("", 1.0)
+        drop = _interval(accuracy.drop, " points" if unit else " %")
+        yield (
+            str(accuracy.metric),
+            f"{accuracy.original * scale:.2f}{unit}",
+            f"{accuracy.result * scale:.2f}{unit}",
+            f"{drop} lost",
+        )
+    if report.fidelity.agreement is not None:
+        yield "agreement", "", "", _interval(report.fidelity.agreement, " %")
+
+
+def _size(count: int) -> str:
+    return f"{count / MEGABYTE:.3f} MB"
+
+
+def _latency(latency: Latency, percent: float) -> str:
+    found = latency.at(percent)
+    if found is None:
+        return f"needs {latency.unclaimed.get(f'{percent:g}', 0)} runs"
+    return f"{found.ms:.3f} ms"
+
+
+def _interval(estimate: Estimate, unit: str) -> str:
+    return f"{estimate.value:.2f}{unit} [{estimate.low:.2f}, {estimate.high:.2f}]"

@@ -1,0 +1,90 @@
+"""The engine's front door: one request in, messages out, exactly one of them the last (`done` or `failed`)."""
+
+import os
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import assert_never
+
+from pydantic import ValidationError
+
+from whetstone.contract.failures import Failure, FailureCode
+from whetstone.contract.steps import (
+    DatasetInspected,
+    Deliver,
+    InputRole,
+    InspectDataset,
+    InspectModel,
+    MakeReport,
+    ModelInspected,
+    Optimize,
+)
+from workers.engine.deliver import deliver
+from workers.engine.errors import EngineError
+from workers.engine.inspection import inspect_dataset, inspect_model
+from workers.engine.optimize import optimize
+from workers.engine.report.page import make_report
+from workers.engine.request import Done, Failed, Message, Request
+
+Tell = Callable[[Message], None]
+
+
+def run(request: Request, tell: Tell) -> Done:
+    """Do the work. Raises EngineError for what is wrong with the tenant's files or wishes."""
+    task = request.task
+    match task:
+        case InspectModel():
+            return Done(result=ModelInspected(facts=inspect_model(request.inputs[InputRole.MODEL], request.scratch)))
+        case InspectDataset():
+            facts = inspect_dataset(request.inputs[InputRole.DATASET], request.scratch)
+            return Done(result=DatasetInspected(facts=facts))
+        case Optimize():
+            return optimize(request, task, tell)
+        case Deliver():
+            return deliver(request, task, tell)
+        case MakeReport():
+            return make_report(request, task, tell)
+        case _:
+            assert_never(task)
+
+
+def answer(request: Request, tell: Tell) -> None:
+    """Run and tell the end, whatever it is."""
+    try:
+        tell(run(request, tell))
+    except EngineError as error:
+        tell(Failed(failure=error.as_failure()))
+    except MemoryError:
+        tell(Failed(failure=_out_of_memory()))
+    except Exception as error:  # noqa: BLE001 - the last line of defence: a fault of ours becomes a typed failure
+        tell(Failed(failure=_unexpected(error)))
+
+
+def serve(request_file: Path, pipe: int) -> None:
+    """In the sandboxed child: read the request, write messages to the pipe as JSON lines."""
+    with os.fdopen(pipe, "wb", buffering=0) as out:
+
+        def tell(message: Message) -> None:
+            out.write(message.model_dump_json().encode() + b"\n")
+
+        answer(Request.model_validate_json(request_file.read_bytes()), tell)
+
+
+def _out_of_memory() -> Failure:
+    return Failure(
+        code=FailureCode.OUT_OF_MEMORY,
+        message="The step needed more memory than it may use.",
+        hint="Use a smaller batch or fewer samples, or ask the operator for a larger limit.",
+    )
+
+
+def _unexpected(error: Exception) -> Failure:
+    if isinstance(error, RuntimeError) and "alloc" in str(error).lower():
+        return _out_of_memory()  # torch and onnxruntime say it in their own words
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return Failure(
+        code=FailureCode.INTERNAL_ERROR,
+        message=f"The engine failed: {type(error).__name__} in {Path(last.filename).name}:{last.lineno}",
+        hint="This is a fault of the service. Please report it with the id of the step.",
+        detail=str(error)[:2000] if not isinstance(error, ValidationError) else error.title,
+    )

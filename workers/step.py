@@ -1,0 +1,192 @@
+"""One step, from claim to finish."""
+
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import structlog
+
+from whetstone.contract.failures import Failure, FailureCode
+from whetstone.contract.steps import Checkpoint, Fail, Finish, Heartbeat, InputRole, Order, OutputFile
+from workers.control_plane import ControlPlane, Refused, Unreachable
+from workers.engine.request import Log, MadeFile, Message, PassDone, Progress, Request
+from workers.sandbox import Sandbox, StepFailed, Stopped
+
+TELL_SECONDS = 0.5  # progress is told at most twice a second
+MAX_LOGS = 100
+log = structlog.get_logger()
+
+
+class Heart:
+    """Beats in a thread of its own: prolongs the lease, passes on progress, learns of cancellation and loss."""
+
+    def __init__(self, control: ControlPlane, order: Order) -> None:
+        self._control = control
+        self._order = order
+        self._news = threading.Event()
+        self._end = threading.Event()
+        self._lock = threading.Lock()
+        self._progress: Progress | None = None
+        self._logs: list[str] = []
+        self.cancelled = False
+        self.lost = False
+
+    def should_stop(self) -> bool:
+        return self.cancelled or self.lost
+
+    def hear(self, message: Progress | Log) -> None:
+        with self._lock:
+            if isinstance(message, Progress):
+                self._progress = message
+            elif len(self._logs) < MAX_LOGS:
+                self._logs.append(message.line)
+        self._news.set()
+
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        thread = threading.Thread(target=self._beat, name="heart", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._end.set()
+            self._news.set()
+            thread.join()
+
+    def _beat(self) -> None:
+        while not self._end.is_set():
+            self._news.wait(self._order.lease_seconds / 3)
+            self._news.clear()
+            self._say()
+            self._end.wait(TELL_SECONDS)
+        self._say()
+
+    def _say(self) -> None:
+        with self._lock:
+            told, self._progress = self._progress, None
+            lines, self._logs = tuple(self._logs), []
+        beat = Heartbeat(
+            progress=told.fraction if told else None,
+            message=told.message if told else None,
+            metrics=told.metrics if told else {},
+            logs=lines,
+        )
+        try:
+            self.cancelled = self._control.heartbeat(self._order.token, beat).cancel or self.cancelled
+        except Refused as error:
+            log.warning("step lost", step_id=self._order.step_id, reason=str(error))
+            self.lost = True
+        except Unreachable as error:
+            log.warning("heartbeat not heard", step_id=self._order.step_id, reason=str(error))
+
+
+def run_step(control: ControlPlane, sandbox: Sandbox, scratch_root: Path, token: str) -> None:
+    """Claim the step behind the token and see it through. A message that came twice claims nothing."""
+    try:
+        order = control.claim(token)
+    except Refused as error:
+        log.info("nothing to claim", reason=str(error))
+        return
+    with (
+        structlog.contextvars.bound_contextvars(step_id=order.step_id, attempt=order.attempt),
+        _folder(scratch_root) as scratch,
+    ):
+        log.info("step started", kind=order.task.kind)
+        began = time.monotonic()
+        outcome = _work(control, sandbox, order, scratch)
+        log.info("step ended", outcome=outcome, seconds=round(time.monotonic() - began, 3))
+
+
+def _work(control: ControlPlane, sandbox: Sandbox, order: Order, scratch: Path) -> str:
+    heart = Heart(control, order)
+    try:
+        with heart.beating():
+            finish = _make(control, sandbox, order, scratch, heart)
+        control.finish(order.token, finish)
+    except Stopped:
+        return _stopped(control, order, heart)
+    except StepFailed as error:
+        return _failed(control, order, error.failure)
+    except Unreachable as error:
+        return _failed(control, order, Failure(code=FailureCode.STORAGE_ERROR, message=str(error)))
+    except Refused as error:
+        return f"refused: {error}"
+    return "succeeded"
+
+
+def _make(control: ControlPlane, sandbox: Sandbox, order: Order, scratch: Path, heart: Heart) -> Finish:
+    outputs = scratch / "outputs"
+    outputs.mkdir()
+    request = Request(task=order.task, inputs=_fetch(control, order, scratch), outputs=outputs, scratch=scratch)
+
+    def hear(message: Message) -> None:
+        if isinstance(message, PassDone):
+            _save_checkpoint(control, order, outputs, message)
+        elif isinstance(message, Progress | Log):
+            heart.hear(message)
+
+    done = sandbox.run(request, order.limits, hear, heart.should_stop)
+    kept = tuple(_keep(control, order, outputs, made) for made in done.outputs)
+    return Finish(result=done.result, outputs=kept)
+
+
+def _fetch(control: ControlPlane, order: Order, scratch: Path) -> dict[InputRole, Path]:
+    """Each input in a folder of its own, under the name the tenant gave it."""
+    paths = {}
+    for given in order.inputs:
+        folder = scratch / "inputs" / given.role
+        folder.mkdir(parents=True)
+        paths[given.role] = folder / given.filename
+        control.download(given, paths[given.role])
+    return paths
+
+
+def _save_checkpoint(control: ControlPlane, order: Order, outputs: Path, message: PassDone) -> None:
+    output = _keep(control, order, outputs, message.file)
+    control.checkpoint(order.token, Checkpoint(passes=message.passes, output=output))
+
+
+def _keep(control: ControlPlane, order: Order, outputs: Path, made: MadeFile) -> OutputFile:
+    path = outputs / made.name
+    if path.is_symlink() or not path.is_file():
+        message = f"The step named an output that is no file: {made.name}"
+        raise StepFailed(Failure(code=FailureCode.RUNTIME_CRASHED, message=message))
+    stored = control.upload(order.token, path)
+    return OutputFile(
+        name=made.name, kind=made.kind, media_type=made.media_type, sha256=stored.sha256, size=stored.size
+    )
+
+
+def _stopped(control: ControlPlane, order: Order, heart: Heart) -> str:
+    if heart.lost:
+        return "lost"
+    failure = Failure(code=FailureCode.INTERNAL_ERROR, message="The step was cancelled.")
+    _tell_failure(control, order, Fail(failure=failure, cancelled=True))
+    return "cancelled"
+
+
+def _failed(control: ControlPlane, order: Order, failure: Failure) -> str:
+    _tell_failure(control, order, Fail(failure=failure))
+    return f"failed: {failure.code}"
+
+
+def _tell_failure(control: ControlPlane, order: Order, failed: Fail) -> None:
+    """If even this cannot be told, the lease runs out and the step is taken back."""
+    try:
+        control.fail(order.token, failed)
+    except (Refused, Unreachable) as error:
+        log.warning("failure not heard", reason=str(error))
+
+
+@contextmanager
+def _folder(root: Path) -> Iterator[Path]:
+    root.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="step-", dir=root.resolve()))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
