@@ -1,0 +1,20 @@
+"""Matrix products."""
+
+import torch
+from torch import Tensor
+
+from workers.engine.graph.ops.node import Node, op
+
+
+def gemm(node: Node, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
+    """Compute alpha · A · B + beta · C, either operand transposed if asked for."""
+    a = a.T if node.get("transA", 0) else a
+    b = b.T if node.get("transB", 0) else b
+    product: Tensor = node.get("alpha", 1.0) * (a @ b)
+    return product if c is None else product + node.get("beta", 1.0) * c
+
+
+LINEAR = {
+    "Gemm": op(gemm, learned=[1, 2]),
+    "MatMul": op(lambda _, a, b: torch.matmul(a, b), learned=[0, 1]),
+}
