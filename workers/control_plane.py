@@ -56,6 +56,9 @@ class ControlPlane:
             reraise=True,
         )
 
+    def close(self) -> None:
+        self._http.close()
+
     def enrol(self, token: str, worker: Enrol) -> None:
         self._call("PUT", "/v1/worker/enrolment", token, worker)
 

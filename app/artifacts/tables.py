@@ -46,4 +46,4 @@ class ArtifactRow(Base):
     target: Mapped[str | None] = mapped_column(String(60))
     media_type: Mapped[str] = mapped_column(String(100))
     created_at: Mapped[Created]
-    file: Mapped[FileRow] = relationship(lazy="joined")
+    file: Mapped[FileRow] = relationship(lazy="joined", innerjoin=True)

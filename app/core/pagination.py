@@ -39,8 +39,8 @@ Paging = Annotated[Cursor, Depends(read_cursor)]
 
 def _decode(cursor: str) -> str:
     try:
-        return base64.urlsafe_b64decode(cursor.encode()).decode("ascii")
-    except (binascii.Error, UnicodeError) as error:
+        return base64.b64decode(cursor, altchars=b"-_", validate=True).decode("ascii")
+    except (binascii.Error, ValueError) as error:
         raise InvalidCursor from error
 
 

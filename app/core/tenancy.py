@@ -40,7 +40,7 @@ class TenantRepository(Generic[RowT]):
 
     async def get(self, row_id: str, *, for_update: bool = False) -> RowT:
         query = self.query().where(self.row.id == row_id)
-        found: RowT | None = await self.session.scalar(query.with_for_update() if for_update else query)
+        found: RowT | None = await self.session.scalar(query.with_for_update(of=self.row) if for_update else query)
         if found is None:
             raise self.missing
         return found

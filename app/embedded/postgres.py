@@ -20,11 +20,14 @@ DATABASE = "whetstone"
 def running(folder: Path) -> Iterator[str]:
     """Start (or take over) the server; yields the database's address; stops the server at the end."""
     folder.mkdir(parents=True, exist_ok=True)
+    # An owner that was killed stays in this list, and a server with another owner is never stopped. The caller holds
+    # a lock on the data folder, so there is no other owner.
+    (folder / ".handle_pids.json").unlink(missing_ok=True)
     server = get_server(folder)
     try:
         yield _database(server, DATABASE)
     finally:
-        server.stop()  # not cleanup(), which leaves it running when an earlier owner was killed
+        server.cleanup()
 
 
 def _database(server: PostgresServer, name: str) -> str:

@@ -30,14 +30,14 @@ class JobListener:
         await hold_any_tenant(session, step.subject_id)
 
     async def started(self, session: AsyncSession, step: StepRow) -> None:
-        job = await _job(session, step)
+        job = await hold_any_tenant(session, step.subject_id)
         if job.state == JobState.QUEUED:
             job.state, job.started_at = JobState.RUNNING, datetime.now(UTC)
             await tell(session, job, EventKind.JOB_STARTED, job_state=JobState.RUNNING)
         await tell_step(session, job, EventKind.STEP_STARTED, step)
 
     async def told(self, session: AsyncSession, step: StepRow, beat: Heartbeat) -> None:
-        job = await _job(session, step)
+        job = await hold_any_tenant(session, step.subject_id)
         for line in beat.logs:
             await tell_step(session, job, EventKind.STEP_LOG, step, message=line)
         if beat.progress is not None:
@@ -45,10 +45,12 @@ class JobListener:
             await tell_step(session, job, EventKind.STEP_PROGRESS, step, **about)
 
     async def retried(self, session: AsyncSession, step: StepRow) -> None:
-        await tell_step(session, await _job(session, step), EventKind.STEP_RETRIED, step, failure=step.failure)
+        await tell_step(
+            session, await hold_any_tenant(session, step.subject_id), EventKind.STEP_RETRIED, step, failure=step.failure
+        )
 
     async def ended(self, session: AsyncSession, step: StepRow, outputs: tuple[OutputFile, ...]) -> None:
-        job = await _job(session, step)
+        job = await hold_any_tenant(session, step.subject_id)
         await tell_step(session, job, EventKind.STEP_FINISHED, step, failure=step.failure)
         target = None if step.target is None else Target(step.target)
         for output in outputs:
@@ -106,11 +108,3 @@ class JobListener:
         job.report = assemble(job, optimized.passes, delivers)
         job.verdict = job.report.verdict
         await self._queue(session, job, MakeReport(report=job.report), (), self.fleet.settings.limits.report_seconds)
-
-
-async def _job(session: AsyncSession, step: StepRow) -> JobRow:
-    """The job, locked by `hold` earlier in this transaction."""
-    job = await session.get(JobRow, step.subject_id)
-    if job is None:
-        raise LookupError(step.subject_id)
-    return job

@@ -20,4 +20,4 @@ class UploadedColumns:
 
     @declared_attr
     def file(self) -> Mapped[FileRow]:
-        return relationship(FileRow, lazy="joined")
+        return relationship(FileRow, lazy="joined", innerjoin=True)

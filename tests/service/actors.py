@@ -1,0 +1,94 @@
+"""Who takes part in the service's tests: new tenants, and a worker moved by hand that speaks the real protocol."""
+
+import asyncio
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psycopg
+from typeid import TypeID
+
+from app.core.database import create_engine, plain_url, sessions
+from app.core.ids import Prefix, new_id
+from app.core.signing import Signer, Use
+from app.core.tenancy import TenantID
+from app.embedded.service import Running
+from app.identity import service as identity
+from app.tenants.tables import TenantRow
+from tests.service import facts
+from whetstone.client import Client
+from whetstone.contract.datasets import DatasetFacts, DatasetRead
+from whetstone.contract.models import ModelFacts, ModelRead
+from whetstone.contract.steps import DatasetInspected, Finish, ModelInspected, Order
+from workers.control_plane import ControlPlane
+
+
+def new_tenant(service: Running) -> str:
+    """Make a tenant with one user; returns an API key."""
+
+    async def make() -> str:
+        engine = create_engine(service.environment["WHETSTONE_DATABASE_URL"], 1)
+        async with sessions(engine).begin() as session:
+            tenant_id = TenantID(new_id(Prefix.TENANT))
+            session.add(TenantRow(id=tenant_id, name="test"))
+            await session.flush()
+            user = await identity.create_user(session, tenant_id, f"{tenant_id}@example.com", "a password")
+            key = await identity.create_key(session, tenant_id, user.id, "test")
+        await engine.dispose()
+        return key.secret
+
+    return asyncio.run(make())
+
+
+def query(service: Running, sql: str, *args: Any) -> list[tuple[Any, ...]]:
+    """Look into (or change) the database behind the service's back."""
+    with psycopg.connect(plain_url(service.environment["WHETSTONE_DATABASE_URL"]), autocommit=True) as connection:
+        cursor = connection.execute(sql, args)  # type: ignore[arg-type]
+        return cursor.fetchall() if cursor.description else []
+
+
+class Guest:
+    """Claims and ends steps as the test says."""
+
+    def __init__(self, service: Running) -> None:
+        self.service = service
+        self.control = ControlPlane(service.url, str(TypeID(prefix="wrk")), patience=10)
+        self._signer = Signer(service.environment["WHETSTONE_SECRET_KEY"])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.control.close()
+
+    def token(self, step_id: str) -> str:
+        """What the broker's message for this step carries."""
+        return self._signer.sign(Use.STEP, 60, step_id=step_id)
+
+    def claim(self, subject_id: str) -> Order:
+        """Claim the queued step of a model, dataset or job."""
+        found = query(
+            self.service, "select id from steps where subject_id = %s and state = 'queued' order by id", subject_id
+        )
+        return self.control.claim(self.token(found[0][0]))
+
+    def model(self, client: Client, path: Path, found: ModelFacts = facts.MODEL) -> ModelRead:
+        """Upload a model and inspect it by hand."""
+        row = upload(client, "/v1/models", path, ModelRead)
+        self.control.finish(self.claim(row.id).token, Finish(result=ModelInspected(facts=found)))
+        return client.models.get(row.id)
+
+    def dataset(self, client: Client, path: Path, found: DatasetFacts = facts.DATASET) -> DatasetRead:
+        """Upload a dataset and inspect it by hand."""
+        row = upload(client, "/v1/datasets", path, DatasetRead)
+        self.control.finish(self.claim(row.id).token, Finish(result=DatasetInspected(facts=found)))
+        return client.datasets.get(row.id)
+
+
+def upload(client: Client, route: str, path: Path, kind: type[Any]) -> Any:
+    """Upload without waiting for the inspection."""
+    headers = {"Content-Type": "application/octet-stream"}
+    answer = client.request("POST", route, params={"filename": path.name}, headers=headers, content=path.read_bytes())
+    return kind.model_validate_json(answer.content)

@@ -1,0 +1,143 @@
+"""What is refused when a job is submitted, before anything is queued."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.service import facts
+from tests.service.actors import Guest, upload
+from whetstone.client import Client
+from whetstone.contract.datasets import DatasetFacts, FieldFacts
+from whetstone.contract.models import ModelFacts, ModelRead, TensorFacts
+from whetstone.contract.passes import Activations, Finetune, Pass, Polynomial, Prune, Quantize, Simplify
+from whetstone.errors import Conflict, Invalid, NotFound
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    model, data = tmp_path / "model.onnx", tmp_path / "data.npz"
+    model.write_bytes(b"a model")
+    data.write_bytes(b"a dataset")
+    return model, data
+
+
+def _with_field(**changes: Any) -> DatasetFacts:
+    field = FieldFacts(name="x", dtype="float32", shape=(4,)).model_copy(update=changes)
+    return facts.DATASET.model_copy(update={"fields": (field,)})
+
+
+@pytest.mark.parametrize(
+    ("found", "says"),
+    [
+        (_with_field(name="y"), "no such array"),
+        (_with_field(dtype="float64"), "the model takes float32, the dataset has float64"),
+        (_with_field(shape=(5,)), "a sample of the dataset is [5]"),
+        (_with_field(shape=(4, 1)), "a sample of the dataset is [4, 1]"),
+    ],
+)
+def test_a_dataset_that_does_not_fit(
+    client: Client, guest: Guest, files: tuple[Path, Path], found: DatasetFacts, says: str
+) -> None:
+    model, data = guest.model(client, files[0]), guest.dataset(client, files[1], found)
+    with pytest.raises(Invalid) as refused:
+        client.jobs.submit(facts.spec(model.id, data.id))
+    assert refused.value.code == "dataset_mismatch"
+    assert says in str(refused.value)
+    assert list(client.jobs.list()) == []
+
+
+@pytest.mark.parametrize(
+    ("passes", "code"),
+    [
+        ((Finetune(),), "labels_required"),
+        ((Prune(schedule=Polynomial()),), "labels_required"),
+        ((Quantize(), Prune()), "invalid_plan"),
+        ((Quantize(), Quantize(activations=Activations.DYNAMIC)), "invalid_plan"),
+        ((Prune(exclude=("nowhere",)),), "unknown_layer"),
+        ((Quantize(exclude=("dense", "nowhere")),), "unknown_layer"),
+    ],
+)
+def test_a_plan_that_cannot_be_run(
+    client: Client, guest: Guest, files: tuple[Path, Path], passes: tuple[Pass, ...], code: str
+) -> None:
+    model, data = guest.model(client, files[0]), guest.dataset(client, files[1], facts.UNLABELLED)
+    with pytest.raises(Invalid) as refused:
+        client.jobs.submit(facts.spec(model.id, data.id, *passes))
+    assert refused.value.code == code
+    assert refused.value.problem.hint
+
+
+@pytest.mark.parametrize("config", [Quantize(), Finetune(), Prune(schedule=Polynomial())])
+def test_a_plan_that_needs_data(client: Client, guest: Guest, files: tuple[Path, Path], config: Pass) -> None:
+    model = guest.model(client, files[0])
+    with pytest.raises(Invalid) as refused:
+        client.jobs.submit(facts.spec(model.id, None, config))
+    assert refused.value.code == "dataset_required"
+
+
+def _with_input(dtype: str, *shape: int | str | None) -> ModelFacts:
+    return facts.MODEL.model_copy(update={"inputs": (TensorFacts(name="x", dtype=dtype, shape=shape),)})
+
+
+def test_without_data_shapes_must_be_known(client: Client, guest: Guest, files: tuple[Path, Path]) -> None:
+    model = guest.model(client, files[0], _with_input("float32", "batch", "width"))
+    for shapes in ({}, {"x": (1,)}):
+        with pytest.raises(Invalid) as refused:
+            client.jobs.submit(facts.spec(model.id, None, facts.DYNAMIC, input_shapes=shapes))
+        assert refused.value.code == "shape_required"
+    assert client.jobs.submit(facts.spec(model.id, None, facts.DYNAMIC, input_shapes={"x": (1, 8)}))
+
+
+def test_inputs_that_cannot_be_made_up_need_data(client: Client, guest: Guest, files: tuple[Path, Path]) -> None:
+    model = guest.model(client, files[0], _with_input("int64", "batch", 4))
+    with pytest.raises(Invalid) as refused:
+        client.jobs.submit(facts.spec(model.id))
+    assert refused.value.code == "dataset_required"
+    assert "int64" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"plan": {"kind": "recipe", "passes": [{"kind": "magic"}]}}, "plan/passes/0"),
+        ({"plan": {"kind": "recipe", "passes": [{"kind": "prune", "sparsity": 1.5}]}}, "plan/passes/0/prune/sparsity"),
+        ({"plan": {"kind": "recipe", "passes": [{"kind": "quantize", "bits": 3}]}}, "plan/passes/0/quantize/bits"),
+        ({"plan": {"kind": "recipe", "passes": []}}, "plan/passes"),
+        ({"targets": ["cuda/cpu"]}, "targets/0"),
+        ({"targets": ["onnxruntime/cpu", "onnxruntime/cpu"]}, "body"),
+        ({"budget": {"max_drop": -1}}, "budget/max_drop"),
+        ({"model_id": "dat_01h455vb4pex5vsknk084sn02q"}, "model_id"),
+        ({"surprise": 1}, "surprise"),
+    ],
+)
+def test_an_order_that_is_no_order(
+    client: Client, guest: Guest, files: tuple[Path, Path], change: dict[str, Any], field: str
+) -> None:
+    model = guest.model(client, files[0])
+    order = facts.spec(model.id, None, Simplify()).model_dump(mode="json") | change
+    with pytest.raises(Invalid) as refused:
+        client.request("POST", "/v1/jobs", json=order)
+    assert refused.value.code == "invalid_request"
+    assert field in {error.field for error in refused.value.problem.errors}
+
+
+def test_a_model_that_is_not_ready(client: Client, files: tuple[Path, Path]) -> None:
+    row = upload(client, "/v1/models", files[0], ModelRead)
+    with pytest.raises(Conflict) as refused:
+        client.jobs.submit(facts.spec(row.id))
+    assert refused.value.code == "not_ready"
+    assert "Prefer: wait" in str(refused.value)
+
+
+def test_what_does_not_exist(client: Client, guest: Guest, files: tuple[Path, Path]) -> None:
+    model = guest.model(client, files[0])
+    with pytest.raises(NotFound) as refused:
+        client.jobs.submit(facts.spec("mdl_01h455vb4pex5vsknk084sn02q"))
+    assert refused.value.code == "model_not_found"
+    with pytest.raises(NotFound) as refused:
+        client.jobs.submit(facts.spec(model.id, "dat_01h455vb4pex5vsknk084sn02q"))
+    assert refused.value.code == "dataset_not_found"
+    with pytest.raises(NotFound) as refused:
+        client.jobs.get("job_01h455vb4pex5vsknk084sn02q")
+    assert refused.value.code == "job_not_found"
