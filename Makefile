@@ -1,0 +1,48 @@
+# `make` alone lists the targets. Set-up needs Python 3.11+ and a package index, no root.
+# TORCH_INDEX and TORCH_VERSION say where CPU PyTorch comes from: see scripts/install.py.
+
+PYTHON ?= python3
+RUN := .venv/bin/python
+export TORCH_INDEX TORCH_VERSION
+export PYTHONDONTWRITEBYTECODE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo serve test check format lint types imports lock bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: ## make .venv and install everything in it (done by the others when needed)
+	@GOAL=$(MAKECMDGOALS) $(PYTHON) scripts/install.py
+
+demo: setup ## see two real models come out smaller and faster, with the proof (about four minutes)
+	@$(RUN) examples/demo.py
+
+serve: setup ## run the service on this machine until Ctrl-C (PORT=8000)
+	@$(RUN) -m app --port $(or $(PORT),8000)
+
+test: setup ## run the tests
+	@$(RUN) -m pytest -q
+
+check: setup format lint types imports test ## everything that must hold before a change lands
+
+format: setup
+	@$(RUN) -m ruff format --check .
+
+lint: setup
+	@$(RUN) -m ruff check .
+
+types: setup
+	@$(RUN) -m mypy
+
+imports: setup
+	@.venv/bin/lint-imports --no-logo
+
+lock: setup ## write requirements/*.txt anew from requirements/*.in
+	@$(RUN) scripts/lock.py
+
+bench: setup ## run the benchmarks (QUICK=1 for about a minute each)
+	@for script in benchmarks/*.py; do $(RUN) $$script $(if $(QUICK),--quick) || exit 1; done
+
+clean: ## remove .venv and all data of the local service
+	@rm -rf .venv var
