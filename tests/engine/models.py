@@ -8,11 +8,11 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper, parser
 
+from whetstone.contract.datasets import Split
+from workers.engine.data.samples import Samples
 from workers.engine.graph.graph import Graph
 
 Array = NDArray[np.generic]
-
-WIDTHS = (784, 128, 10)
 
 
 def parsed(body: str, *, opset: int = 17, domains: str = "") -> ModelProto:
@@ -101,3 +101,10 @@ def run(model: ModelProto | Graph, **inputs: Array) -> list[Array]:
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return list(session.run(None, inputs))
+
+
+def accuracy(graph: Graph, samples: Samples) -> float:
+    """Share of the test split that onnxruntime gets right."""
+    (batch,) = samples.batches(Split.TEST, 10_000, with_labels=True)
+    (scores,) = run(graph, **batch.inputs)
+    return float((scores.argmax(1) == batch.labels).mean())

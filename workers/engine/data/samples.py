@@ -22,6 +22,17 @@ class Batch:
     inputs: dict[str, Array]
     labels: Array | None
 
+    @property
+    def size(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+    @property
+    def required_labels(self) -> Array:
+        """Raises InvalidDataset if the batch came without labels."""
+        if self.labels is None:
+            raise InvalidDataset("Labels are needed, and the dataset has none.")
+        return self.labels
+
 
 def _chunks(array: Array) -> Iterator[Array]:
     rows = max(1, SCAN_BYTES // max(1, array.nbytes // len(array)))

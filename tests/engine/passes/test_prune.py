@@ -1,0 +1,110 @@
+"""Exact sparsity, by rank, at once or while learning."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from tests.engine import models
+from tests.engine.models import accuracy
+from whetstone.contract.failures import FailureCode
+from whetstone.contract.passes import Criterion, Learning, Polynomial, Prune, Scope
+from workers.engine.data.samples import Samples
+from workers.engine.errors import EngineError
+from workers.engine.graph.graph import Graph
+from workers.engine.graph.layers import count_nonzero
+from workers.engine.passes.graph_pass import Context
+from workers.engine.passes.magnitude import kth_smallest
+from workers.engine.passes.prune import PrunePass, is_due, sparsity_at
+
+
+def zeros(graph: Graph, name: str) -> int:
+    return int((graph.weight(name) == 0).sum())
+
+
+def test_kth_smallest_is_what_sorting_gives() -> None:
+    scores = np.abs(np.random.default_rng(0).standard_normal(5000)).astype(np.float32)
+    scores[:100] = scores[100]  # ties
+    for count in (1, 2, 77, 2500, 5000):
+        assert kth_smallest(lambda: np.split(scores, 5), count) == np.sort(scores)[count - 1]
+
+
+@pytest.mark.parametrize("criterion", Criterion)
+def test_global_sparsity_is_exact_and_takes_the_smallest(context: Context, criterion: Criterion) -> None:
+    graph = Graph(models.random_mlp())
+    after = PrunePass(Prune(sparsity=0.7, criterion=criterion)).apply(graph, None, context).graph
+    total = 784 * 16 + 160
+    assert zeros(after, "w1") + zeros(after, "w2") == round(0.7 * total)
+    old = np.concatenate([np.abs(graph.weight(n)).ravel() for n in ("w1", "w2")])
+    new = np.concatenate([after.weight(n).ravel() for n in ("w1", "w2")])
+    assert old[new == 0].max() <= old[new != 0].min()
+    assert count_nonzero(graph) == total + 26
+    assert (after.weight("b1") == graph.weight("b1")).all()
+
+
+def test_layer_scope_prunes_each_alike(context: Context) -> None:
+    after = PrunePass(Prune(sparsity=0.5, scope=Scope.LAYER)).apply(Graph(models.random_mlp()), None, context).graph
+    assert (zeros(after, "w1"), zeros(after, "w2")) == (784 * 8, 80)
+
+
+@pytest.mark.parametrize("name", ["gemm_logits", "w2"])
+def test_excluded_layer_or_weight_is_left_alone(context: Context, name: str) -> None:
+    outcome = PrunePass(Prune(sparsity=0.5, exclude=(name,))).apply(Graph(models.random_mlp()), None, context)
+    assert (zeros(outcome.graph, "w1"), zeros(outcome.graph, "w2")) == (784 * 8, 0)
+    assert [(change.change, change.kept_because) for change in outcome.layers] == [
+        ("pruned", None),
+        ("left alone", "it is excluded"),
+    ]
+
+
+def test_unknown_name_is_an_error_that_tells_the_nearest(context: Context) -> None:
+    with pytest.raises(EngineError, match="'gemm_logit'; the nearest name is 'gemm_logits'"):
+        PrunePass(Prune(exclude=("gemm_logit",))).apply(Graph(models.random_mlp()), None, context)
+
+
+def test_many_equal_weights_are_still_counted_exactly(context: Context) -> None:
+    body = "g (float[N,10] x) => (float[N,10] y) { h = MatMul(x, w) y = MatMul(h, w) }"
+    graph = Graph(models.with_weights(models.parsed(body), w=np.ones((10, 10), np.float32)))
+    outcome = PrunePass(Prune(sparsity=0.33)).apply(graph, None, context)
+    assert zeros(outcome.graph, "w") == 33
+    assert "in 1 tensors" in outcome.summary
+
+
+def test_weights_in_constant_nodes_are_pruned(context: Context) -> None:
+    after = PrunePass(Prune(sparsity=0.5)).apply(Graph(models.matmul_as_constant()), None, context).graph
+    assert zeros(after, "w") == 6
+
+
+def test_nothing_to_prune(context: Context) -> None:
+    with pytest.raises(EngineError) as caught:
+        PrunePass(Prune()).apply(Graph(models.relu()), None, context)
+    assert caught.value.code == FailureCode.NOTHING_TO_DO
+
+
+SCHEDULE = Polynomial(initial_sparsity=0.1, begin_step=5, end_step=60, every=10, learning=Learning(epochs=1))
+
+
+def test_schedule_rises_from_initial_to_final() -> None:
+    values = [sparsity_at(step, SCHEDULE, 0.8) for step in range(100)]
+    assert values[0] == pytest.approx(0.1)
+    assert values[60:] == [0.8] * 40
+    assert all(a <= b for a, b in pairwise(values))
+    assert values[32] > 0.1 + 0.7 / 2  # most of the pruning comes early
+    assert [step for step in range(100) if is_due(step, SCHEDULE)] == [5, 15, 25, 35, 45, 55, 60]
+
+
+def test_pruning_while_learning_keeps_accuracy_better(trained: Graph, digits: Samples, context: Context) -> None:
+    at_once = PrunePass(Prune(sparsity=0.9)).apply(trained, digits, context)
+    outcome = PrunePass(Prune(sparsity=0.9, schedule=SCHEDULE)).apply(trained, digits, context)
+    total = 784 * 128 + 1280
+    for result in (at_once, outcome):
+        assert zeros(result.graph, "w1") + zeros(result.graph, "w2") == round(0.9 * total)
+    assert accuracy(outcome.graph, digits) > accuracy(at_once.graph, digits)
+    sparsity = next(curve for curve in outcome.curves if curve.name == "sparsity")
+    assert sparsity.x[-1] == 60
+    assert list(sparsity.y) == sorted(sparsity.y)
+
+
+def test_schedule_needs_labels(context: Context) -> None:
+    with pytest.raises(EngineError, match="train split and labels"):
+        PrunePass(Prune(schedule=SCHEDULE)).apply(Graph(models.random_mlp()), None, context)

@@ -1,0 +1,37 @@
+"""Fewer nodes, the same function."""
+
+import numpy as np
+import pytest
+
+from tests.engine import models
+from whetstone.contract.passes import Simplify
+from workers.engine.graph.graph import Graph
+from workers.engine.graph.layers import layers_of
+from workers.engine.passes.graph_pass import Context
+from workers.engine.passes.simplify import SimplifyPass
+
+
+def test_normalization_is_folded_and_results_stay(context: Context, capfd: pytest.CaptureFixture[str]) -> None:
+    graph = Graph(models.cnn())
+    outcome = SimplifyPass(Simplify()).apply(graph, None, context)
+    assert "BatchNormalization" not in {node.op_type for node in outcome.graph.nodes}
+    assert outcome.graph.inputs == graph.inputs
+    assert "10 nodes to 9" in outcome.summary
+    x = np.random.default_rng(0).standard_normal((5, 1, 28, 28)).astype(np.float32)
+    assert np.allclose(models.run(outcome.graph, x=x)[0], models.run(graph, x=x)[0], atol=1e-4)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_graph_given_is_not_touched(context: Context) -> None:
+    graph = Graph(models.cnn())
+    before = graph.model.SerializeToString()
+    SimplifyPass(Simplify()).apply(graph, None, context)
+    assert graph.model.SerializeToString() == before
+
+
+def test_integer_inputs_cannot_be_compared_and_it_says_so(context: Context) -> None:
+    body = "g (int64[N,L] ids) => (float[N,L,4] y) { i = Identity(ids) y = Gather(w, i) }"
+    graph = Graph(models.with_weights(models.parsed(body), w=np.ones((9, 4), np.float32)))
+    outcome = SimplifyPass(Simplify()).apply(graph, None, context)
+    assert [layer.op for layer in layers_of(outcome.graph)] == ["Gather"]
+    assert "No inputs" in outcome.notes[0]

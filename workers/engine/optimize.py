@@ -1,0 +1,114 @@
+"""The `optimize` step: run the passes of a recipe, keep a checkpoint after each, hand over the last graph."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from whetstone.contract.jobs import ArtifactKind
+from whetstone.contract.passes import Pass
+from whetstone.contract.reports import PassReport
+from whetstone.contract.steps import InputRole, Optimize, Optimized
+from workers.engine.data.fit import check_fit
+from workers.engine.data.samples import Samples, open_dataset
+from workers.engine.graph.graph import Graph
+from workers.engine.graph.layers import count_nonzero, count_params
+from workers.engine.graph.macs import count_macs
+from workers.engine.importers.detect import open_model
+from workers.engine.passes.graph_pass import Context, Outcome
+from workers.engine.passes.sequence import make
+from workers.engine.request import Done, MadeFile, Message, PassDone, Progress, Request
+
+ONNX = "application/x-onnx"
+RESULT = "model.onnx"
+
+Tell = Callable[[Message], None]
+
+
+def cores() -> int:
+    """How many cores this process may use; the sandbox may have left it fewer than there are."""
+    return len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """One pass among the others."""
+
+    index: int
+    count: int
+    config: Pass
+    tell: Tell
+
+    def progress(self, share: float, message: str, metrics: dict[str, float]) -> None:
+        """Turn a pass's own progress into that of the step."""
+        fraction = min((self.index + share) / self.count, 1.0)
+        self.tell(Progress(fraction=fraction, message=f"{self.config.kind}: {message}"[:500], metrics=metrics))
+
+
+def _samples(request: Request, graph: Graph) -> Samples | None:
+    path = request.inputs.get(InputRole.DATASET)
+    if path is None:
+        return None
+    samples = open_dataset(path, request.scratch)
+    check_fit(samples.facts(), graph.inputs)
+    return samples
+
+
+def _saved(graph: Graph, folder: Path, name: str, kind: ArtifactKind) -> tuple[MadeFile, int]:
+    """Write the graph and say how many bytes it takes."""
+    written = graph.save(folder / name)
+    return MadeFile(name=name, kind=kind, media_type=ONNX), sum(path.stat().st_size for path in written)
+
+
+def _report(stage: _Stage, outcome: Outcome, seconds: float, size: int) -> PassReport:
+    graph = outcome.graph
+    upgraded = (
+        (f"The model came in opset {graph.upgraded_from} and was raised to {graph.opset}.",)
+        if stage.index == 0 and graph.upgraded_from
+        else ()
+    )
+    return PassReport(
+        index=stage.index,
+        config=stage.config,
+        summary=outcome.summary,
+        seconds=seconds,
+        params=count_params(graph),
+        nonzero_params=count_nonzero(graph),
+        macs=count_macs(graph),
+        size=size,
+        layers=outcome.layers,
+        curves=outcome.curves,
+        notes=(*upgraded, *outcome.notes),
+    )
+
+
+def _run_pass(
+    stage: _Stage, graph: Graph, samples: Samples | None, request: Request
+) -> tuple[Graph, PassReport, MadeFile]:
+    stage.progress(0.0, "started", {})
+    started = time.monotonic()
+    context = Context(request.scratch, cores(), stage.progress)
+    outcome = make(stage.config).apply(graph, samples, context)
+    seconds = time.monotonic() - started
+    name = f"checkpoint-{stage.index + 1}.onnx"
+    file, size = _saved(outcome.graph, request.outputs, name, ArtifactKind.CHECKPOINT)
+    return outcome.graph, _report(stage, outcome, seconds, size), file
+
+
+def optimize(request: Request, task: Optimize, tell: Tell) -> Done:
+    """Run the passes that are not done yet, from the checkpoint or the original.
+
+    Tells of progress, and of each pass with its checkpoint file. Raises EngineError.
+    """
+    start = request.inputs[InputRole.CHECKPOINT if task.done else InputRole.MODEL]
+    graph = open_model(start, request.scratch)
+    samples = _samples(request, graph)
+    reports = list(task.done)
+    for index in range(len(reports), len(task.passes)):
+        stage = _Stage(index, len(task.passes), task.passes[index], tell)
+        graph, report, file = _run_pass(stage, graph, samples, request)
+        reports.append(report)
+        tell(PassDone(passes=tuple(reports), file=file))
+    result, _ = _saved(graph, request.outputs, RESULT, ArtifactKind.MODEL)
+    return Done(result=Optimized(passes=tuple(reports)), outputs=(result,))

@@ -1,0 +1,67 @@
+"""What a pass is: requires → run → ensures."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from whetstone.contract.reports import Curve, LayerChange
+from workers.engine.data.samples import Samples
+from workers.engine.graph.graph import Graph
+from workers.engine.passes.checks import same_interface, still_runs
+
+ConfigT = TypeVar("ConfigT")
+
+Tell = Callable[[float, str, dict[str, float]], None]
+"""Progress of one pass: the share done, a sentence, and numbers for drawing."""
+
+
+def _say_nothing(_share: float, _message: str, _metrics: dict[str, float]) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where a pass may write, how many threads it may use, and whom it tells of its progress."""
+
+    scratch: Path
+    threads: int = 1
+    tell: Tell = _say_nothing
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a pass made of a graph, in a sentence, per layer, and in curves."""
+
+    graph: Graph
+    summary: str
+    layers: tuple[LayerChange, ...] = ()
+    curves: tuple[Curve, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class GraphPass(ABC, Generic[ConfigT]):
+    """One kind of change, with its settings. `apply` is what others call."""
+
+    def __init__(self, config: ConfigT) -> None:
+        self.config = config
+
+    def requires(self, graph: Graph, data: Samples | None) -> None:
+        """Refuse, with a sentence, before any work is done."""
+
+    @abstractmethod
+    def run(self, graph: Graph, data: Samples | None, context: Context) -> Outcome:
+        """Return a new graph; never touch the one given."""
+
+    def ensures(self, before: Graph, after: Graph) -> None:
+        """Check what must now hold."""
+        same_interface(before, after)
+
+    def apply(self, graph: Graph, data: Samples | None, context: Context) -> Outcome:
+        """All three, and a run of the result in onnxruntime at two batch sizes."""
+        self.requires(graph, data)
+        outcome = self.run(graph, data, context)
+        self.ensures(graph, outcome.graph)
+        still_runs(graph, outcome.graph, data, context.scratch)
+        return outcome

@@ -1,0 +1,70 @@
+"""What passes that learn have in common: the module, its objective, masks, and telling of progress."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from whetstone.contract.datasets import Split
+from whetstone.contract.passes import LabelLoss
+from workers.engine.data.samples import Samples
+from workers.engine.graph.graph import Graph
+from workers.engine.graph.trainable import Trainable
+from workers.engine.passes.errors import NeedsDataset, NothingToDo
+from workers.engine.passes.graph_pass import Context
+from workers.engine.training.loop import Epoch, Hooks
+from workers.engine.training.objective import Objective, objective_of
+
+
+def labelled(data: Samples | None) -> Samples:
+    """Raises NeedsDataset unless there is a train split with labels."""
+    if data is None or not data.has_labels(Split.TRAIN):
+        raise NeedsDataset(
+            "Learning needs a dataset with a train split and labels.",
+            hint="Add 'labels' to the .npz, or leave out finetune and scheduled pruning.",
+        )
+    return data
+
+
+def trainable(graph: Graph, loss: LabelLoss) -> tuple[Trainable, Objective]:
+    """The graph up to what the loss wants. Raises NotTrainable or NothingToDo before any work."""
+    objective = objective_of(graph, loss)
+    module = Trainable(graph, [objective.output])
+    if not module.weights:
+        raise NothingToDo("The model has no float32 weights to learn.")
+    return module, objective
+
+
+class Masks:
+    """Which weights may not be other than zero, by name; made from those that are zero now."""
+
+    def __init__(self, weights: dict[str, Tensor]) -> None:
+        self._weights = weights
+        self.renew()
+
+    @torch.no_grad()
+    def renew(self) -> None:
+        self._kept = {name: weight != 0 for name, weight in self._weights.items()}
+
+    @torch.no_grad()
+    def hold(self) -> None:
+        """Set to zero what the last optimizer step has moved away from it."""
+        for name, weight in self._weights.items():
+            weight.mul_(self._kept[name])
+
+
+def _sentence(number: int, epoch: Epoch) -> str:
+    accuracy = "" if epoch.validation_accuracy is None else f", validation accuracy {epoch.validation_accuracy:.2%}"
+    return f"Epoch {number}: loss {epoch.loss:.4g}, validation loss {epoch.validation_loss:.4g}{accuracy}"
+
+
+def telling(context: Context, after_step: Callable[[int], None]) -> Hooks:
+    """Hooks that do something after each step and tell of every epoch."""
+
+    def after_epoch(share: float, number: int, epoch: Epoch) -> None:
+        metrics = {"loss": epoch.loss, "validation_loss": epoch.validation_loss}
+        if epoch.validation_accuracy is not None:
+            metrics["validation_accuracy"] = epoch.validation_accuracy
+        context.tell(share, _sentence(number, epoch), metrics)
+
+    return Hooks(after_step, after_epoch)

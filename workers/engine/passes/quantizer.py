@@ -1,0 +1,103 @@
+"""A thin layer over onnxruntime's quantizers: models in memory in and out, ranges given, temporary files in scratch."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from onnx import ModelProto
+from onnxruntime.quantization import QuantType
+from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
+from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+from onnxruntime.quantization.quant_utils import QuantizationMode
+from onnxruntime.quantization.registry import IntegerOpsRegistry, QDQRegistry, QLinearOpsRegistry
+
+from whetstone.contract.passes import ActivationType
+from workers.engine.passes.ranges import Ranges
+
+INFERRED = ("onnx.infer", "onnxruntime.quant")
+"""How onnxruntime's quantizers mark a model whose shapes they need not infer again."""
+
+NORMALIZATIONS = {"BatchNormalization", "LayerNormalization", "InstanceNormalization"}
+"""Have no integer kernel on CPUs: quantizing their scales to 8 bits would cost accuracy and gain nothing."""
+STATIC_OPS = sorted({*QLinearOpsRegistry, *QDQRegistry} - NORMALIZATIONS)
+DYNAMIC_OPS = sorted(IntegerOpsRegistry)
+
+# What NVIDIA's ONNX parser takes: symmetric activations, biases in float.
+FOR_INT8 = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False}
+
+
+@contextmanager
+def _temporary_files_in(scratch: Path) -> Iterator[None]:
+    """The quantizers write models to the system's folder for temporary files, and cannot be told another."""
+    before = tempfile.tempdir
+    tempfile.tempdir = str(scratch)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+
+
+def _marked(model: ModelProto) -> ModelProto:
+    marked = ModelProto()
+    marked.CopyFrom(model)
+    marked.metadata_props.add(key=INFERRED[0], value=INFERRED[1])
+    return marked
+
+
+def _finished(quantizer: QDQQuantizer | ONNXQuantizer, original: ModelProto) -> ModelProto:
+    """Quantize; then put nodes in the order they run, and metadata and producer back as they were."""
+    quantizer.quantize_model()
+    quantizer.model.topological_sort()
+    quantized: ModelProto = quantizer.model.model
+    del quantized.metadata_props[:]
+    quantized.metadata_props.extend(original.metadata_props)
+    quantized.producer_name, quantized.producer_version = original.producer_name, original.producer_version
+    return quantized
+
+
+def quantize_static(
+    model: ModelProto,
+    ranges: Ranges,
+    kind: ActivationType,
+    *,
+    per_channel: bool,
+    exclude: Sequence[str],
+    scratch: Path,
+) -> ModelProto:
+    """QDQ format, weights int8, activations as asked; `exclude` names nodes. `model` must have its shapes inferred."""
+    with _temporary_files_in(scratch):
+        quantizer = QDQQuantizer(
+            _marked(model),
+            per_channel,
+            reduce_range=False,
+            weight_qType=QuantType.QInt8,
+            activation_qType=QuantType.QUInt8 if kind is ActivationType.UINT8 else QuantType.QInt8,
+            tensors_range=TensorsData(CalibrationMethod.MinMax, dict(ranges)),
+            nodes_to_quantize=[],
+            nodes_to_exclude=list(exclude),
+            op_types_to_quantize=STATIC_OPS,
+            extra_options=dict(FOR_INT8) if kind is ActivationType.INT8 else {},
+        )
+        return _finished(quantizer, model)
+
+
+def quantize_dynamic(model: ModelProto, *, per_channel: bool, exclude: Sequence[str], scratch: Path) -> ModelProto:
+    """Integer operators, weights int8, activations uint8 with ranges found at run time; `exclude` names nodes."""
+    with _temporary_files_in(scratch):
+        quantizer = ONNXQuantizer(
+            _marked(model),
+            per_channel,
+            reduce_range=False,
+            mode=QuantizationMode.IntegerOps,
+            static=False,
+            weight_qType=QuantType.QInt8,
+            activation_qType=QuantType.QUInt8,
+            tensors_range=None,
+            nodes_to_quantize=[],
+            nodes_to_exclude=[*exclude, *(f"{name}_MatMul" for name in exclude)],  # what becomes of a Gemm
+            op_types_to_quantize=DYNAMIC_OPS,
+            extra_options={"MatMulConstBOnly": True},
+        )
+        return _finished(quantizer, model)

@@ -1,0 +1,25 @@
+"""From the settings of a pass to the pass."""
+
+from typing import Any, assert_never
+
+from whetstone.contract.passes import Finetune, Pass, Prune, Quantize, Simplify
+from workers.engine.passes.finetune import FinetunePass
+from workers.engine.passes.graph_pass import GraphPass
+from workers.engine.passes.prune import PrunePass
+from workers.engine.passes.quantize import QuantizePass
+from workers.engine.passes.simplify import SimplifyPass
+
+
+def make(config: Pass) -> GraphPass[Any]:
+    """The pass for these settings."""
+    match config:
+        case Simplify():
+            return SimplifyPass(config)
+        case Prune():
+            return PrunePass(config)
+        case Quantize():
+            return QuantizePass(config)
+        case Finetune():
+            return FinetunePass(config)
+        case _:
+            assert_never(config)
