@@ -1,0 +1,120 @@
+"""Accuracy and fidelity from outputs that are written down here."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from whetstone.contract.reports import Metric
+from workers.engine.measure.accuracy import ClassMeter, ErrorMeter, LabelsFitNoOutput, meter_for
+from workers.engine.measure.decision import decision_output
+from workers.engine.measure.fidelity import FidelityMeter, NotFinite, ShapesDiffer
+
+Floats = NDArray[np.float32]
+
+
+def scores(*decisions: int, classes: int = 3) -> Floats:
+    return np.eye(classes, dtype=np.float32)[list(decisions)]
+
+
+def floats(*values: object) -> Floats:
+    return np.array(values, np.float32)
+
+
+def test_accuracy_is_paired_and_told_per_class() -> None:
+    meter = ClassMeter("y")
+    meter.add({"y": scores(0, 1)}, {"y": scores(0, 2)}, np.array([0, 1]))
+    meter.add({"y": scores(1, 0)}, {"y": scores(1, 2)}, np.array([1, 2]))
+    found = meter.accuracy()
+    assert (found.metric, found.samples, found.original, found.result) == (Metric.ACCURACY, 4, 0.75, 0.75)
+    assert found.drop.value == 0
+    assert found.drop.low < 0 < found.drop.high
+    told = [(one.label, one.samples, one.original, one.result) for one in found.per_class]
+    assert told == [(0, 1, 1.0, 1.0), (1, 2, 1.0, 0.5), (2, 1, 0.0, 1.0)]
+
+
+def test_a_loss_is_a_positive_drop_in_points() -> None:
+    meter = ClassMeter("y")
+    meter.add({"y": scores(*[0] * 10)}, {"y": scores(*[0] * 9, 1)}, np.zeros(10, np.int64))
+    assert meter.accuracy().drop.value == pytest.approx(10)
+
+
+def test_a_larger_error_is_a_positive_drop_in_percent() -> None:
+    meter = ErrorMeter("y")
+    meter.add({"y": floats([1.0], [3.0])}, {"y": floats([1.0], [4.0])}, floats(0.0, 2.0))
+    found = meter.accuracy()
+    assert (found.metric, found.original, found.result) == (Metric.MSE, 1.0, 2.5)
+    assert found.drop.value == pytest.approx(150)
+
+
+def test_labels_choose_what_is_compared() -> None:
+    outputs = {
+        "boxes": np.zeros((4, 7, 4), np.float32),
+        "few": np.zeros((4, 2), np.float32),
+        "logits": scores(0, 1, 2, 0),
+    }
+    meter = meter_for(outputs, np.array([0, 1, 2, 0]), 2)
+    assert isinstance(meter, ClassMeter)
+    assert meter._output == "logits"
+    meter = meter_for(outputs, np.zeros((4, 2), np.float32), 0)
+    assert isinstance(meter, ErrorMeter)
+    assert meter._output == "few"
+
+
+@pytest.mark.parametrize("labels", [np.array([0, 7]), np.zeros((2, 5), np.float32)])
+def test_labels_that_fit_no_output_are_refused(labels: NDArray[np.generic]) -> None:
+    with pytest.raises(LabelsFitNoOutput, match=r"fit no output of the model: y \[2, 3\]"):
+        meter_for({"y": scores(0, 1)}, labels, 7)
+
+
+def test_a_decision_is_a_row_of_scores_per_sample() -> None:
+    assert decision_output({"ids": np.zeros((2, 3), np.int64), "y": scores(0, 1)}, 2) == "y"
+    assert decision_output({"y": np.zeros((2, 1), np.float32), "z": np.zeros(2, np.float32)}, 2) is None
+
+
+def test_identical_outputs_have_perfect_fidelity() -> None:
+    meter = FidelityMeter(synthetic=True)
+    meter.add({"y": scores(0, 1)}, {"y": scores(0, 1)}, 2)
+    found = meter.fidelity()
+    assert found.agreement is not None
+    assert (found.agreement.value, found.cosine, found.sqnr_db, found.max_abs_error) == (100, 1, None, 0)
+    assert found.synthetic_inputs
+
+
+def test_fidelity_of_known_outputs() -> None:
+    meter = FidelityMeter(synthetic=False)
+    meter.add({"y": floats([3.0, 4.0], [1.0, 0.0])}, {"y": floats([4.0, 3.0], [1.0, 0.0])}, 2)
+    found = meter.fidelity()
+    assert found.agreement is not None
+    assert found.agreement.value == 50
+    assert found.cosine == pytest.approx((24 / 25 + 1) / 2)
+    assert found.sqnr_db == pytest.approx(10 * np.log10(26 / 2))
+    assert found.max_abs_error == 1
+
+
+def test_outputs_without_a_decision_have_no_agreement() -> None:
+    meter = FidelityMeter(synthetic=False)
+    meter.add({"y": np.ones((2, 3, 4), np.float32)}, {"y": np.zeros((2, 3, 4), np.float32)}, 2)
+    found = meter.fidelity()
+    assert (found.agreement, found.cosine) == (None, 0)
+
+
+def test_a_silent_original_still_gives_a_finite_ratio() -> None:
+    meter = FidelityMeter(synthetic=False)
+    meter.add({"y": np.zeros((1, 2, 2), np.float32)}, {"y": np.ones((1, 2, 2), np.float32)}, 1)
+    assert meter.fidelity().sqnr_db == pytest.approx(-3082, abs=10)
+
+
+def test_values_that_are_no_numbers_must_be_the_same_in_both() -> None:
+    masked = floats([-np.inf, 1.0], [np.nan, 2.0])
+    meter = FidelityMeter(synthetic=False)
+    meter.add({"y": masked}, {"y": masked}, 2)
+    assert meter.fidelity().sqnr_db is None
+    with pytest.raises(NotFinite, match="output y"):
+        meter.add({"y": floats([1.0, 1.0])}, {"y": floats([np.nan, 1.0])}, 1)
+    with pytest.raises(NotFinite):
+        meter.add({"y": masked}, {"y": floats([-5.0, 1.0], [np.nan, 2.0])}, 2)
+
+
+def test_other_shapes_are_refused() -> None:
+    with pytest.raises(ShapesDiffer, match=r"\[1, 3\] instead of \[2, 3\]"):
+        FidelityMeter(synthetic=False).add({"y": scores(0, 1)}, {"y": scores(0)}, 2)

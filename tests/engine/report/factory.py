@@ -1,0 +1,184 @@
+"""Reports and their parts, made up but complete."""
+
+from datetime import UTC, datetime
+
+from whetstone.contract.passes import Finetune, Prune, Quantize
+from whetstone.contract.reports import (
+    Accuracy,
+    ClassAccuracy,
+    Conditions,
+    Conversion,
+    Curve,
+    Environment,
+    Estimate,
+    Fidelity,
+    JobReport,
+    Latency,
+    LayerChange,
+    Measured,
+    Metric,
+    OperatorTime,
+    PassReport,
+    Percentile,
+    TargetReport,
+    Verdict,
+    VerdictKind,
+)
+from whetstone.contract.targets import Target
+
+SOME_ID = "01h455vb4pex5vsknk084sn02q"
+AGREEMENT = Estimate(value=99.6, low=99.1, high=99.8)
+DROP = Estimate(value=0.12, low=-0.21, high=0.45)
+IMPROVED = Verdict(kind=VerdictKind.IMPROVED, reason="The result is 2 times as fast.")
+
+
+def latency(*, scale: float = 1.0, samples: int = 1000) -> Latency:
+    claimed = [(50, 1.0, 11), (90, 1.4, 64), (99, 2.2, 662)]
+    return Latency(
+        samples=samples,
+        mean_ms=1.1 * scale,
+        min_ms=0.9 * scale,
+        percentiles=tuple(
+            Percentile(percent=percent, ms=ms * scale, low_ms=0.98 * ms * scale, high_ms=1.02 * ms * scale)
+            for percent, ms, needed in claimed
+            if samples >= needed
+        ),
+        unclaimed={f"p{percent}": needed for percent, _, needed in claimed if samples < needed},
+        curve=tuple(scale * (0.9 + 0.4 * (place / 100) ** 2) for place in range(101)),
+    )
+
+
+def measured(*, size: int = 1_263_000, latency: Latency = latency(), operator: str = "conv1") -> Measured:  # noqa: B008
+    return Measured(
+        size=size,
+        cold_load_ms=31.5,
+        warm_load_ms=12.25,
+        peak_memory=96_000_000,
+        latency=latency,
+        units={"CPUExecutionProvider": 2},
+        precisions={"f32": 1, "u8": 1},
+        operators=(
+            OperatorTime(name=operator, op="Conv", ms=0.8, unit="CPUExecutionProvider", precision="u8"),
+            OperatorTime(name="softmax", op="Softmax", ms=0.0, unit="CPUExecutionProvider", precision="f32"),
+        ),
+    )
+
+
+def accuracy(metric: Metric = Metric.ACCURACY, drop: Estimate = DROP) -> Accuracy:
+    return Accuracy(
+        metric=metric,
+        samples=2000,
+        original=0.9071,
+        result=0.9059,
+        drop=drop,
+        per_class=(ClassAccuracy(label=0, samples=200, original=0.85, result=0.84),),
+    )
+
+
+def fidelity(
+    *,
+    agreement: Estimate | None = AGREEMENT,
+    cosine: float = 0.9991,
+    sqnr_db: float | None = 31.2,
+    synthetic: bool = False,
+) -> Fidelity:
+    return Fidelity(
+        samples=2000,
+        synthetic_inputs=synthetic,
+        agreement=agreement,
+        cosine=cosine,
+        sqnr_db=sqnr_db,
+        max_abs_error=0.4,
+    )
+
+
+def conditions(*reasons: str) -> Conditions:
+    return Conditions(
+        batch_size=1,
+        threads=2,
+        rounds=120,
+        warmup_runs=300,
+        seconds=22.4,
+        load_before=0.02,
+        valid=not reasons,
+        invalid_because=reasons,
+    )
+
+
+def target_report(**changes: object) -> TargetReport:
+    report = TargetReport(
+        target=Target.ONNXRUNTIME_CPU,
+        verdict=IMPROVED,
+        original=measured(),
+        result=measured(size=355_358, latency=latency(scale=0.5)),
+        speedup=Estimate(value=2.0, low=1.94, high=2.07),
+        size_ratio=3.55,
+        accuracy=accuracy(),
+        fidelity=fidelity(),
+        conversion=Conversion(samples=32, max_abs_error=1e-6, max_relative_error=1e-7, tolerance=1e-3),
+        conditions=conditions(),
+        environment=Environment(
+            cpu="EPYC",
+            cores=2,
+            memory=24_000_000_000,
+            system="Linux",
+            isa=("avx2",),
+            versions={"onnxruntime": "1.32.0"},
+        ),
+    )
+    return report.model_copy(update=changes)
+
+
+def pass_reports(layer: str = "conv1") -> tuple[PassReport, ...]:
+    costs = {"seconds": 61.2, "params": 1000, "nonzero_params": 500, "macs": 70_000, "size": 1_263_000}
+    epochs = (1.0, 2.0, 3.0)
+    return (
+        PassReport(
+            index=0,
+            config=Prune(),
+            summary="Half of the weights are zero.",
+            layers=(LayerChange(name=layer, op="Conv", change="pruned", before="0.0 % zero", after="50.0 % zero"),),
+            **costs,
+        ),
+        PassReport(
+            index=1,
+            config=Finetune(),
+            summary="Trained for 3 epochs.",
+            curves=(
+                Curve(name="training", x_label="epoch", y_label="loss", x=epochs, y=(1.0, 0.5, 0.4)),
+                Curve(name="validation", x_label="epoch", y_label="loss", x=epochs, y=(1.1, 0.6, 0.5)),
+                Curve(name="accuracy", x_label="epoch", y_label="accuracy", x=epochs, y=(0.8, 0.9, 0.91)),
+                Curve(name="nothing", x_label="epoch", y_label="nothing", x=(), y=()),
+            ),
+            **costs,
+        ),
+        PassReport(
+            index=2,
+            config=Quantize(),
+            summary="All layers but one compute in int8.",
+            notes=("The ranges come from 256 samples.",),
+            layers=(
+                LayerChange(name=layer, op="Conv", change="quantized", before="float32", after="int8"),
+                LayerChange(name="fc", op="Gemm", change="kept", before="float32", kept_because="excluded by name"),
+            ),
+            **costs,
+        ),
+    )
+
+
+def job_report(**changes: object) -> JobReport:
+    report = JobReport(
+        job_id=f"job_{SOME_ID}",
+        job_name="fashion",
+        model_id=f"mdl_{SOME_ID}",
+        model_name="cnn.onnx",
+        model_sha256="ab" * 32,
+        dataset_id=f"dat_{SOME_ID}",
+        dataset_name="fashion.npz",
+        dataset_sha256="cd" * 32,
+        verdict=IMPROVED,
+        passes=pass_reports(),
+        targets=(target_report(),),
+        created_at=datetime(2026, 11, 24, 5, tzinfo=UTC),
+    )
+    return report.model_copy(update=changes)

@@ -1,0 +1,109 @@
+"""The task metric of original and result on the same labelled samples, fed batch by batch."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whetstone.contract.reports import Accuracy, ClassAccuracy, Metric
+from workers.engine.data.errors import DatasetMismatch
+from workers.engine.measure.decision import decision_output
+from workers.engine.measure.statistics import paired_difference, paired_rise, scaled
+from workers.engine.targets.runtime import Array, Arrays
+
+POINTS = 100
+"""Percentage points in a proportion of one."""
+
+
+class LabelsFitNoOutput(DatasetMismatch):
+    """No output of the model can be compared with the labels of the dataset."""
+
+    hint = (
+        "Integer labels need an output of shape [N, classes], float labels one of their own shape; or leave them out."
+    )
+
+
+class ClassMeter:
+    """Counts right decisions. Integer labels, shape [N]."""
+
+    def __init__(self, output: str) -> None:
+        self._output = output
+        self._labels: list[Array] = []
+        self._original: list[NDArray[np.bool_]] = []
+        self._result: list[NDArray[np.bool_]] = []
+
+    def add(self, original: Arrays, result: Arrays, labels: Array) -> None:
+        self._labels.append(labels)
+        self._original.append(original[self._output].argmax(axis=1) == labels)
+        self._result.append(result[self._output].argmax(axis=1) == labels)
+
+    def accuracy(self) -> Accuracy:
+        labels, original, result = map(np.concatenate, (self._labels, self._original, self._result))
+        only_original, only_result = int((original & ~result).sum()), int((result & ~original).sum())
+        return Accuracy(
+            metric=Metric.ACCURACY,
+            samples=len(labels),
+            original=float(original.mean()),
+            result=float(result.mean()),
+            drop=scaled(paired_difference(only_original, only_result, len(labels)), POINTS),
+            per_class=tuple(_one_class(int(label), labels == label, original, result) for label in np.unique(labels)),
+        )
+
+
+class ErrorMeter:
+    """Averages squared errors. Float labels, shape [N] or [N, ...]."""
+
+    def __init__(self, output: str) -> None:
+        self._output = output
+        self._original: list[NDArray[np.float64]] = []
+        self._result: list[NDArray[np.float64]] = []
+
+    def add(self, original: Arrays, result: Arrays, labels: Array) -> None:
+        self._original.append(_squared_errors(original[self._output], labels))
+        self._result.append(_squared_errors(result[self._output], labels))
+
+    def accuracy(self) -> Accuracy:
+        original, result = np.concatenate(self._original), np.concatenate(self._result)
+        return Accuracy(
+            metric=Metric.MSE,
+            samples=len(original),
+            original=float(original.mean()),
+            result=float(result.mean()),
+            drop=paired_rise(original, result),
+        )
+
+
+def meter_for(outputs: Arrays, labels: Array, largest_label: float) -> ClassMeter | ErrorMeter:
+    """Find what to compare, from the outputs and labels of one batch.
+
+    Raises: LabelsFitNoOutput.
+    """
+    classes = np.issubdtype(labels.dtype, np.integer)
+    if classes and (decision := decision_output(outputs, len(labels), classes=max(2, int(largest_label) + 1))):
+        return ClassMeter(decision)
+    if not classes and (alike := _output_like(labels, outputs)):
+        return ErrorMeter(alike)
+    shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in outputs.items())
+    upto = f" up to {largest_label:g}" if classes else ""
+    raise LabelsFitNoOutput(
+        f"Labels of type {labels.dtype}{upto} and shape {list(labels.shape)} fit no output of the model: {shapes}."
+    )
+
+
+def _output_like(labels: Array, outputs: Arrays) -> str | None:
+    """The first output with the labels' shape, but for axes of one."""
+    alike = (name for name, array in outputs.items() if array.ndim and len(array) == len(labels))
+    return next((name for name in alike if outputs[name].size == labels.size), None)
+
+
+def _one_class(label: int, of_it: Array, original: Array, result: Array) -> ClassAccuracy:
+    return ClassAccuracy(
+        label=label,
+        samples=int(of_it.sum()),
+        original=float(original[of_it].mean()),
+        result=float(result[of_it].mean()),
+    )
+
+
+def _squared_errors(output: Array, labels: Array) -> NDArray[np.float64]:
+    """The mean squared error of each sample, shape [N]."""
+    error = output.reshape(len(labels), -1).astype(np.float64) - labels.reshape(len(labels), -1)
+    return np.asarray((error**2).mean(axis=1))

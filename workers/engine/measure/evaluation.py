@@ -1,0 +1,32 @@
+"""One pass over the samples through both delivered files: accuracy where there are labels, fidelity always."""
+
+from collections.abc import Callable
+
+from whetstone.contract.reports import Accuracy, Fidelity
+from workers.engine.measure.accuracy import ClassMeter, ErrorMeter, meter_for
+from workers.engine.measure.feed import Feed
+from workers.engine.measure.fidelity import FidelityMeter
+from workers.engine.targets.runtime import Session
+
+
+def evaluate(
+    original: Session, result: Session, feed: Feed, watch: Callable[[int], None]
+) -> tuple[Accuracy | None, Fidelity]:
+    """Run every sample once through each side; `watch` is told how many are done.
+
+    Batches have the size that latency is measured at: with dynamic quantization it changes the results.
+
+    Raises: LabelsFitNoOutput, NotFinite, ShapesDiffer.
+    """
+    fidelity = FidelityMeter(synthetic=feed.samples is None)
+    task: ClassMeter | ErrorMeter | None = None
+    labels, done = feed.labels, 0
+    for batch in feed.batches():
+        expected, got = original.run(batch.inputs), result.run(batch.inputs)
+        fidelity.add(expected, got, batch.size)
+        if batch.labels is not None and labels is not None:
+            task = task or meter_for(expected, batch.labels, float(labels.max()))
+            task.add(expected, got, batch.labels)
+        done += batch.size
+        watch(done)
+    return task.accuracy() if task else None, fidelity.fidelity()

@@ -1,0 +1,74 @@
+"""What a measurement runs on: the dataset's samples, or random ones for a model that came without."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from whetstone.contract.datasets import Split
+from whetstone.contract.failures import FailureCode
+from whetstone.contract.models import TensorFacts
+from workers.engine.data.errors import DatasetMismatch
+from workers.engine.data.fit import check_fit
+from workers.engine.data.samples import Batch, Samples
+from workers.engine.data.synthesis import random_batches
+from workers.engine.errors import EngineError
+from workers.engine.targets.runtime import Array
+
+SYNTHETIC_SAMPLES = 256
+
+
+class BatchFixed(EngineError):
+    """The model takes another number of samples at once than the measurement asks for."""
+
+    code = FailureCode.TARGET_BUILD_FAILED
+    hint = "Set measurement.batch_size to that number, or export the model with a dynamic batch axis."
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Batches of `batch_size` samples. Each call of `batches` starts anew, with the same samples."""
+
+    inputs: tuple[TensorFacts, ...]
+    batch_size: int
+    shapes: dict[str, tuple[int, ...]]
+    samples: Samples | None
+
+    def check(self) -> None:
+        """Raises: BatchFixed, DatasetMismatch."""
+        for facts in self.inputs:
+            fixed = facts.shape[0] if facts.shape else None
+            if isinstance(fixed, int) and fixed != self.batch_size:
+                raise BatchFixed(f"Input '{facts.name}' takes {fixed} samples at once, not {self.batch_size}.")
+        if self.samples:
+            check_fit(self.samples.facts(), self.inputs)
+            if self.count < self.batch_size:
+                raise DatasetMismatch(
+                    f"The {self._split} split has {self.count} samples, too few for one batch of {self.batch_size}."
+                )
+
+    @property
+    def count(self) -> int:
+        """Samples in all batches together."""
+        if self.samples:
+            return self.samples.count(self._split)
+        return self.batch_size * -(-SYNTHETIC_SAMPLES // self.batch_size)
+
+    @property
+    def labels(self) -> Array | None:
+        """Of the test split. Others were learned from: what a model knows of them says little."""
+        if self.samples and self.samples.has_labels(Split.TEST):
+            return self.samples.labels(Split.TEST)
+        return None
+
+    def batches(self) -> Iterator[Batch]:
+        """All samples in order; with labels where the test split has them."""
+        if self.samples:
+            labelled = self.samples.has_labels(Split.TEST)
+            yield from self.samples.batches(self._split, self.batch_size, with_labels=labelled)
+        else:
+            count = self.count // self.batch_size
+            for inputs in random_batches(self.inputs, self.shapes, count=count, batch_size=self.batch_size):
+                yield Batch(inputs, None)
+
+    @property
+    def _split(self) -> Split:
+        return Split.TEST if self.samples and self.samples.has(Split.TEST) else Split.CALIBRATION

@@ -1,0 +1,69 @@
+"""What the measuring process and the measured process say to each other: one JSON object a line."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from whetstone.contract.failures import Failure
+from whetstone.contract.reports import OperatorTime
+from whetstone.contract.targets import Target
+from whetstone.contract.types import Bytes, Contract, Milliseconds
+
+
+class Load(Contract):
+    """Load the artifact and put the inputs in place. `inputs` are .npy files by tensor name, `cores` where to run."""
+
+    do: Literal["load"] = "load"
+    target: Target
+    artifact: Path
+    inputs: dict[str, Path]
+    cores: tuple[int, ...]
+    scratch: Path
+
+
+class Burst(Contract):
+    """Run `settle` times untimed, then `runs` times timed."""
+
+    do: Literal["burst"] = "burst"
+    runs: Annotated[int, Field(ge=1)]
+    settle: Annotated[int, Field(ge=0)] = 0
+
+
+class Close(Contract):
+    """Tell what is left to tell, and end. After this the process is no longer in the state it was timed in."""
+
+    do: Literal["close"] = "close"
+
+
+Command = Annotated[Load | Burst | Close, Field(discriminator="do")]
+
+
+class Loaded(Contract):
+    said: Literal["loaded"] = "loaded"
+    cold_load_ms: Milliseconds
+
+
+class Timed(Contract):
+    said: Literal["timed"] = "timed"
+    times_ns: tuple[int, ...]
+
+
+class Closed(Contract):
+    """`peak_memory` is that of the process with this runtime and model alone, before loading a second time."""
+
+    said: Literal["closed"] = "closed"
+    peak_memory: Bytes
+    warm_load_ms: Milliseconds
+    operators: tuple[OperatorTime, ...]
+
+
+class Refused(Contract):
+    said: Literal["refused"] = "refused"
+    failure: Failure
+
+
+Answer = Annotated[Loaded | Timed | Closed | Refused, Field(discriminator="said")]
+
+COMMAND: TypeAdapter[Load | Burst | Close] = TypeAdapter(Command)
+ANSWER: TypeAdapter[Loaded | Timed | Closed | Refused] = TypeAdapter(Answer)

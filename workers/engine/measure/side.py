@@ -1,0 +1,127 @@
+"""One side of a comparison: a fresh process that holds one artifact in its runtime."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self, TypeVar
+
+import numpy as np
+
+import workers
+from whetstone.contract.failures import Failure, FailureCode
+from whetstone.contract.targets import Target
+from workers.engine.errors import EngineError
+from workers.engine.measure.protocol import ANSWER, Burst, Close, Closed, Load, Loaded, Refused, Timed
+from workers.engine.targets.runtime import Arrays
+
+SOURCES = Path(str(workers.__file__)).parents[1]
+TAIL = 500
+
+Said = TypeVar("Said", Loaded, Timed, Closed)
+
+
+class RuntimeCrashed(EngineError):
+    """The runtime crashed while it ran the model."""
+
+    code = FailureCode.RUNTIME_CRASHED
+
+
+class RunnerRefused(EngineError):
+    """The measured process could not do what it was told; it says why."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message, layer=failure.layer, hint=failure.hint)
+        self.failure = failure
+
+    def as_failure(self) -> Failure:
+        return self.failure
+
+
+class Side:
+    """A context: the process ends with it. Every method raises RuntimeCrashed or RunnerRefused.
+
+    `artifact` is the delivered file, `inputs` one batch; the process is pinned to `cores`, with one thread on each,
+    and `scratch` is a folder of its own.
+    """
+
+    def __init__(self, target: Target, artifact: Path, inputs: Arrays, cores: tuple[int, ...], scratch: Path) -> None:
+        scratch.mkdir(parents=True, exist_ok=True)
+        self._errors = scratch / "stderr.txt"
+        files = _write(inputs, scratch)
+        self._order = Load(target=target, artifact=artifact, inputs=files, cores=cores, scratch=scratch)
+        self._process = _start(scratch, self._errors)
+        self._commands, self._answers = _open(self._process.stdin), _open(self._process.stdout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._answers.close()
+        with contextlib.suppress(BrokenPipeError):  # a command that a crashed process did not read
+            self._commands.close()
+
+    def load(self) -> float:
+        """The time of the first load in this process, in milliseconds."""
+        return self._ask(self._order, Loaded).cold_load_ms
+
+    def burst(self, runs: int, settle: int = 0) -> list[float]:
+        """Times of single calls, in milliseconds."""
+        return [ns / 1e6 for ns in self._ask(Burst(runs=runs, settle=settle), Timed).times_ns]
+
+    def close(self) -> Closed:
+        return self._ask(Close(), Closed)
+
+    def _ask(self, command: Load | Burst | Close, expected: type[Said]) -> Said:
+        try:
+            self._commands.write(command.model_dump_json() + "\n")
+            self._commands.flush()
+        except BrokenPipeError:
+            raise RuntimeCrashed(self._obituary()) from None
+        line = self._answers.readline()
+        if not line:
+            raise RuntimeCrashed(self._obituary())
+        answer = ANSWER.validate_json(line)
+        if isinstance(answer, Refused):
+            raise RunnerRefused(answer.failure)
+        if not isinstance(answer, expected):
+            raise RuntimeCrashed(f"the measured process answered {answer.said} to {command.do}")
+        return answer
+
+    def _obituary(self) -> str:
+        status = self._process.wait()
+        how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        return f"the process that ran the model {how}: {self._errors.read_text(errors='replace').strip()[-TAIL:]}"
+
+
+def _start(scratch: Path, errors: Path) -> subprocess.Popen[str]:
+    """`-P`: the working folder holds the tenant's files, and Python must not import from it."""
+    with errors.open("w") as stderr:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "workers.engine.measure.runner"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            cwd=scratch,
+            env=os.environ | {"PYTHONPATH": str(SOURCES), "TMPDIR": str(scratch), "HOME": str(scratch)},
+        )
+
+
+def _write(inputs: Arrays, scratch: Path) -> dict[str, Path]:
+    """Save tensors under numbers: their names may be no file names."""
+    files = {name: scratch / f"input{number}.npy" for number, name in enumerate(inputs)}
+    for name, file in files.items():
+        np.save(file, inputs[name], allow_pickle=False)
+    return files
+
+
+def _open(pipe: IO[str] | None) -> IO[str]:
+    if pipe is None:
+        raise RuntimeCrashed("the measured process has no pipe to talk through")
+    return pipe

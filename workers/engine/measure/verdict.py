@@ -1,0 +1,134 @@
+"""The judgement: do no harm, then be better with confidence, then keep the limits. A pure function of numbers."""
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from whetstone.contract.jobs import Assurance, Budget, Objective
+from whetstone.contract.reports import Accuracy, Conditions, Estimate, Fidelity, Measured, Metric, Verdict, VerdictKind
+from workers.engine.measure.statistics import scaled
+
+MEGABYTE = 1_000_000
+MEDIAN = 50
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that was measured of one target."""
+
+    original: Measured
+    result: Measured
+    speedup: Estimate
+    accuracy: Accuracy | None
+    fidelity: Fidelity
+    conditions: Conditions
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What the result gave away, in the unit of `max_drop`; negative where it gained."""
+
+    drop: Estimate
+    what: str
+
+    def __str__(self) -> str:
+        gained = self.drop.value < 0
+        return f"{abs(self.drop.value):.3g} {self.what} {'gained' if gained else 'lost'}"
+
+
+def judge(budget: Budget, seen: Evidence) -> Verdict:
+    """Improved, no gain or over budget, and in one sentence why."""
+    loss = loss_of(seen)
+    harm = _too_lossy(budget, loss) or _no_better(budget, seen)
+    if harm:
+        return Verdict(kind=VerdictKind.NO_GAIN, reason=f"The original is returned: {harm}.")
+    gain = f"{_gains(budget, seen)}, with {loss} ({budget.max_drop:g} allowed)"
+    missed = [limit for limit in (_latency_missed(budget, seen), _size_missed(budget, seen)) if limit]
+    if missed:
+        return Verdict(
+            kind=VerdictKind.OVER_BUDGET, reason=f"Better, but {' and '.join(missed)}; the result is {gain}."
+        )
+    return Verdict(kind=VerdictKind.IMPROVED, reason=f"The result is {gain}.")
+
+
+def loss_of(seen: Evidence) -> Loss:
+    """By labels where there are any, else by decisions that changed, else by the direction of the outputs.
+
+    The cosine is a mean without an interval: with `assurance: interval` its estimate is judged.
+    """
+    if seen.accuracy:
+        accuracy = seen.accuracy.metric is Metric.ACCURACY
+        return Loss(seen.accuracy.drop, "points of accuracy" if accuracy else "percent of mean squared error")
+    if seen.fidelity.agreement:
+        return Loss(scaled(seen.fidelity.agreement, -1, shift=100), "points of agreement with the original")
+    away = 100 * (1 - seen.fidelity.cosine)
+    return Loss(Estimate(value=away, low=away, high=away), "percent of cosine similarity to the original")
+
+
+def _too_lossy(budget: Budget, loss: Loss) -> str | None:
+    allowed = f"{budget.max_drop:g} allowed"
+    if loss.drop.value > budget.max_drop:
+        return f"{loss}, {allowed}"
+    if budget.assurance is Assurance.INTERVAL and loss.drop.high > budget.max_drop:
+        return f"{loss}, but it may be up to {loss.drop.high:.3g} ({_interval(loss.drop)}), {allowed}"
+    return None
+
+
+def _no_better(budget: Budget, seen: Evidence) -> str | None:
+    match budget.objective:
+        case Objective.LATENCY:
+            return _not_faster(seen)
+        case Objective.SIZE:
+            return None if seen.result.size < seen.original.size else f"the result is {_size(seen)}"
+        case _:
+            assert_never(budget.objective)
+
+
+def _not_faster(seen: Evidence) -> str | None:
+    if not seen.conditions.valid:
+        return f"the measurement cannot be relied on ({'; '.join(seen.conditions.invalid_because)})"
+    return None if seen.speedup.low > 1 else f"the result is not faster with confidence, it is {_speed(seen)}"
+
+
+def _latency_missed(budget: Budget, seen: Evidence) -> str | None:
+    limit, median = budget.max_latency_ms, seen.result.latency.at(MEDIAN)
+    if limit is None:
+        return None
+    if median is None or not seen.conditions.valid:
+        return f"it cannot be shown to keep max_latency_ms ({limit:g} ms), as the measurement cannot be relied on"
+    if median.ms <= limit:
+        return None
+    return f"its p50 of {median.ms:.3g} ms is {_over(median.ms, limit)} max_latency_ms ({limit:g} ms)"
+
+
+def _size_missed(budget: Budget, seen: Evidence) -> str | None:
+    limit, size = budget.max_size_mb, seen.result.size / MEGABYTE
+    if limit is None or size <= limit:
+        return None
+    return f"its {size:.3g} MB are {_over(size, limit)} max_size_mb ({limit:g} MB)"
+
+
+def _gains(budget: Budget, seen: Evidence) -> str:
+    """What the budget asked for comes first."""
+    gains = [_speed(seen), _size(seen)]
+    return " and ".join(gains if budget.objective is Objective.LATENCY else reversed(gains))
+
+
+def _speed(seen: Evidence) -> str:
+    return f"{seen.speedup.value:.3g} times as fast ({_interval(seen.speedup)})"
+
+
+def _size(seen: Evidence) -> str:
+    original, result = seen.original.size, seen.result.size
+    if original == result:
+        return "of the same size"
+    times = f"{max(original, result) / min(original, result):.3g} times"
+    return f"{times} {'smaller' if result < original else 'larger'}"
+
+
+def _over(value: float, limit: float) -> str:
+    percent = 100 * (value / limit - 1)
+    return f"{percent:.0f}% over" if percent >= 1 else f"{percent:.1g}% over"
+
+
+def _interval(estimate: Estimate) -> str:
+    return f"{estimate.confidence:.0%} interval {estimate.low:.3g} to {estimate.high:.3g}"

@@ -1,0 +1,33 @@
+"""The runtime that belongs to a target."""
+
+from typing import assert_never
+
+from whetstone.contract.targets import Target
+from workers.engine.targets.runtime import Runtime
+
+
+def runtime_for(target: Target) -> Runtime:
+    """Imports a runtime only when it is asked for.
+
+    A measured process must hold one runtime, or its peak memory counts both.
+    """
+    match target:
+        case Target.ONNXRUNTIME_CPU:
+            from workers.engine.targets.onnxruntime_cpu import OnnxRuntimeCpu  # noqa: PLC0415
+
+            return OnnxRuntimeCpu()
+        case Target.OPENVINO_CPU:
+            from workers.engine.targets.openvino_cpu import OpenVinoCpu, Precision  # noqa: PLC0415
+
+            return OpenVinoCpu(Precision.F32)
+        case Target.OPENVINO_CPU_BF16:
+            from workers.engine.targets.openvino_cpu import OpenVinoCpu, Precision  # noqa: PLC0415
+
+            return OpenVinoCpu(Precision.BF16)
+        case _:
+            assert_never(target)
+
+
+def delivered_name(target: Target) -> str:
+    """`onnxruntime-cpu.onnx`, `openvino-cpu-bf16.zip`: the target's own name, as a file name."""
+    return target.value.replace("/", "-") + runtime_for(target).suffix

@@ -1,0 +1,157 @@
+"""OpenVINO on the CPU: the delivered file is a zip of its IR, `model.xml` and `model.bin`."""
+
+import shutil
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from whetstone.contract.reports import OperatorTime
+from workers.engine.targets.processor import cpu_flags
+from workers.engine.targets.runtime import (
+    PROFILED_RUNS,
+    Array,
+    Arrays,
+    PrecisionNotOffered,
+    Session,
+    TargetBuildFailed,
+    contiguous,
+    first_line,
+)
+
+# `import openvino` itself sends an event to its maker, and takes a missing consent file for consent. Without this
+# package it falls back to a stub that sends nothing.
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+
+import openvino as ov  # noqa: E402
+
+DEVICE = "CPU"
+PARTS = ("model.xml", "model.bin")
+LONG_AGO = (1980, 1, 1, 0, 0, 0)
+"""The earliest time a zip can hold: the same model must give the same bytes."""
+
+NATIVE_BF16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+"""OpenVINO also lists BF16 where it only emulates it, so the processor is asked."""
+
+NOT_RUN = "not_executed"
+
+
+class Precision(StrEnum):
+    """What OpenVINO computes floats in. Left alone it takes bf16 where it can, so it is always told."""
+
+    F32 = "f32"
+    BF16 = "bf16"
+
+
+class OpenVinoCpu:
+    suffix = ".zip"
+    media_type = "application/zip"
+
+    def __init__(self, precision: Precision) -> None:
+        self.precision = precision
+
+    def convert(self, onnx: Path, artifact: Path) -> None:
+        self._require_precision()
+        xml = artifact.with_suffix(".xml")
+        try:
+            model = ov.Core().read_model(onnx)
+            _name_by_place(model)
+            ov.save_model(model, xml, compress_to_fp16=False)
+        except RuntimeError as error:
+            raise TargetBuildFailed(f"OpenVINO cannot convert the model: {first_line(error)}") from error
+        _pack(xml, artifact)
+
+    def unpack(self, artifact: Path, folder: Path) -> Path:
+        with zipfile.ZipFile(artifact) as archive:
+            for part in PARTS:
+                archive.extract(part, folder)
+        return folder / PARTS[0]
+
+    def load(self, file: Path, threads: int) -> Session:
+        return OvSession(self._compile(file, threads))
+
+    def operators(self, file: Path, inputs: Arrays, threads: int, scratch: Path) -> tuple[OperatorTime, ...]:  # noqa: ARG002
+        compiled = self._compile(file, threads, PERF_COUNT=True)
+        request = compiled.create_infer_request()
+        for _ in range(1 + PROFILED_RUNS):
+            request.infer(contiguous(inputs))
+        return tuple(_operator_time(node) for node in _executed(compiled.get_runtime_model().get_ordered_ops()))
+
+    def _compile(self, file: Path, threads: int, **more: object) -> Any:
+        self._require_precision()
+        settings = {
+            "INFERENCE_PRECISION_HINT": self.precision.value,
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": threads,
+            "ENABLE_CPU_PINNING": True,
+        }
+        try:
+            return ov.Core().compile_model(file, DEVICE, settings | more)
+        except RuntimeError as error:
+            raise TargetBuildFailed(f"OpenVINO cannot load the model: {first_line(error)}") from error
+
+    def _require_precision(self) -> None:
+        if self.precision is Precision.BF16 and not NATIVE_BF16 & cpu_flags():
+            raise PrecisionNotOffered("this processor has no native bfloat16")
+
+
+class OvSession:
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
+        self._request = compiled.create_infer_request()
+
+    def run(self, inputs: Arrays) -> dict[str, Array]:
+        found = self._request.infer(contiguous(inputs))
+        return {name: found[port] for port in self._compiled.outputs for name in port.get_names()}
+
+    def bind(self, inputs: Arrays) -> Callable[[], object]:
+        for name, array in contiguous(inputs).items():
+            self._request.set_tensor(name, ov.Tensor(array))
+        infer: Callable[[], object] = self._request.infer
+        return infer
+
+
+def _name_by_place(model: Any) -> None:
+    """Operators that the model did not name get a number that counts on within a process: count anew instead."""
+    for place, operator in enumerate(model.get_ordered_ops()):
+        if operator.get_friendly_name() == operator.get_name():
+            operator.set_friendly_name(f"{operator.get_type_name()}_{place}")
+
+
+def _pack(xml: Path, artifact: Path) -> None:
+    """Move both parts of the IR into one archive, stored without compression."""
+    with zipfile.ZipFile(artifact, "w", zipfile.ZIP_STORED) as archive:
+        for part, file in zip(PARTS, (xml, xml.with_suffix(".bin")), strict=True):
+            with (
+                archive.open(zipfile.ZipInfo(part, LONG_AGO), "w", force_zip64=True) as into,
+                file.open("rb") as source,
+            ):
+                shutil.copyfileobj(source, into)
+            file.unlink()
+
+
+def _executed(nodes: list[Any]) -> Iterator[Any]:
+    """Nodes that run in every call: what depends on constants alone is done once, at the first."""
+    constant: set[str] = set()
+    for node in nodes:
+        parents = {value.get_node().get_friendly_name() for value in node.input_values()}
+        if _fact(node, "layerType") == "Const" or (parents and parents <= constant):
+            constant.add(node.get_friendly_name())
+        elif _fact(node, "execTimeMcs") != NOT_RUN:
+            yield node
+
+
+def _fact(node: Any, key: str) -> str:
+    return str(node.get_rt_info()[key].astype(str))
+
+
+def _operator_time(node: Any) -> OperatorTime:
+    return OperatorTime(
+        name=node.get_friendly_name(),
+        op=_fact(node, "layerType"),
+        ms=int(_fact(node, "execTimeMcs")) / 1000,
+        unit=DEVICE,
+        precision=_fact(node, "runtimePrecision"),
+    )
