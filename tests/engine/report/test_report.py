@@ -1,0 +1,241 @@
+"""The page says what was measured, needs nothing from elsewhere, and lets no name break out of its place."""
+
+import re
+import warnings
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from tests.engine.report import factory
+from whetstone.contract.failures import Failure, FailureCode
+from whetstone.contract.reports import Curve, Estimate, FailedTarget, JobReport, Metric, Verdict, VerdictKind
+from whetstone.contract.steps import MakeReport
+from whetstone.contract.targets import Target
+from workers.engine.report import charts, wording
+from workers.engine.report.page import make_report, render
+from workers.engine.report.wording import MINUS
+from workers.engine.request import Message, Request
+
+HOSTILE = "</title></style><script>alert(1)</script><img src=x onerror=alert(1)>\"'&{{ 7 * 7 }}-->$\\frac$"
+
+
+class Outline(HTMLParser):
+    """Collects start tags with their attributes, and all text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def text_of(report: JobReport) -> str:
+    return Outline(render(report)).text
+
+
+def test_the_verdict_comes_first_then_the_numbers() -> None:
+    page = text_of(factory.job_report())
+    told = [
+        "The result is 2 times as fast.",
+        "2×",
+        "95% interval 1.94 to 2.07",
+        "1.26 MB → 355 kB",
+        f"{MINUS}0.12 points",
+        "0.5 ms",
+    ]
+    places = [page.index(words) for words in told]
+    assert places == sorted(places)
+    assert f"95% interval {MINUS}0.45 to +0.21" in page
+
+
+def test_the_page_needs_nothing_from_elsewhere() -> None:
+    page = render(factory.job_report())
+    outline = Outline(page)
+    assert not {tag for tag, _ in outline.tags} & {"script", "link", "iframe", "img", "object", "base", "image"}
+    references = [
+        value or ""
+        for _, attributes in outline.tags
+        for key, value in attributes.items()
+        if "href" in key or key == "src"
+    ]
+    assert all(value.startswith("#") for value in references)
+    assert not re.search(r"url\((?!#)|@import", page)
+    assert set(re.findall(r'https?://[^"\s<]+', page)) <= {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }
+
+
+def test_names_are_escaped_wherever_they_stand() -> None:
+    report = factory.job_report(
+        job_name=HOSTILE,
+        model_name=HOSTILE,
+        dataset_name=HOSTILE,
+        passes=factory.pass_reports(layer=HOSTILE),
+        targets=(factory.target_report(result=factory.measured(operator=HOSTILE)),),
+        failed_targets=(
+            FailedTarget(
+                target=Target.OPENVINO_CPU,
+                failure=Failure(code=FailureCode.TARGET_BUILD_FAILED, message=HOSTILE, hint=HOSTILE),
+            ),
+        ),
+    )
+    curves = (Curve(name=HOSTILE, x_label=HOSTILE, y_label=HOSTILE, x=(0, 1), y=(0, 1)),) * 2
+    report = report.model_copy(
+        update={"passes": (*report.passes, report.passes[1].model_copy(update={"curves": curves}))}
+    )
+    plain, hostile = Outline(render(factory.job_report())), Outline(render(report))
+    assert HOSTILE in "".join(hostile.words)
+    assert "49" not in hostile.text.split()
+    new_tags = {tag for tag, _ in hostile.tags} - {tag for tag, _ in plain.tags}
+    assert not new_tags
+    assert not [attributes for _, attributes in hostile.tags if any(key.startswith("on") for key in attributes)]
+
+
+def test_the_same_report_gives_the_same_bytes() -> None:
+    assert render(factory.job_report()) == render(factory.job_report())
+
+
+def test_every_id_is_unique_and_every_reference_resolves() -> None:
+    report = factory.job_report(targets=(factory.target_report(), factory.target_report(target=Target.OPENVINO_CPU)))
+    tags = Outline(render(report)).tags
+    ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    used = {str(value)[1:] for _, attributes in tags for key, value in attributes.items() if "href" in key}
+    used |= set(re.findall(r"url\(#([^)]+)\)", str(tags)))
+    assert used <= set(ids)
+
+
+def test_charts_speak_and_take_the_pages_colours_and_font() -> None:
+    outline = Outline(render(factory.job_report()))
+    drawings = [attributes for tag, attributes in outline.tags if tag == "svg" and "role" in attributes]
+    assert len(drawings) == 7
+    assert all(attributes["role"] == "img" and attributes["aria-label"] for attributes in drawings)
+    drawing = charts.speedup_chart("c", Estimate(value=2, low=1.9, high=2.1))
+    assert "var(--result)" in drawing
+    assert not re.search(r"#[0-9a-f]{6}|font-family|<style|<metadata", drawing)
+
+
+@pytest.mark.parametrize("kind", list(VerdictKind))
+def test_each_verdict_has_its_badge(kind: VerdictKind) -> None:
+    verdict = Verdict(kind=kind, reason="Because.")
+    page = Outline(render(factory.job_report(verdict=verdict, targets=(factory.target_report(verdict=verdict),))))
+    assert any(attributes.get("class") == f"pill {kind}" for _, attributes in page.tags)
+    assert wording.HEADLINES[kind] in page.text
+
+
+def test_a_percentile_without_enough_samples_says_what_it_needs() -> None:
+    result = factory.measured(latency=factory.latency(samples=70))
+    page = text_of(factory.job_report(targets=(factory.target_report(result=result),)))
+    assert "needs 662 samples, there are 70" in page
+    assert "needs 64 samples" not in page
+
+
+def test_a_doubtful_measurement_is_told_before_the_numbers() -> None:
+    target = factory.target_report(conditions=factory.conditions("noisy: other work", "unstable: drifting"))
+    page = text_of(factory.job_report(targets=(target,)))
+    assert page.index("should not be relied on. noisy: other work unstable: drifting") < page.index("Times as fast")
+
+
+def test_without_labels_the_page_says_so() -> None:
+    synthetic = factory.target_report(accuracy=None, fidelity=factory.fidelity(synthetic=True))
+    assert "Compared on random inputs." in text_of(factory.job_report(dataset_id=None, targets=(synthetic,)))
+    unlabelled = factory.target_report(accuracy=None)
+    page = text_of(factory.job_report(targets=(unlabelled,)))
+    assert "No labelled test split." in page
+    assert "Same decision 99.60%" in page
+
+
+def test_identical_outputs_without_a_decision() -> None:
+    fidelity = factory.fidelity(agreement=None, sqnr_db=None, cosine=1.0)
+    page = text_of(factory.job_report(targets=(factory.target_report(accuracy=None, fidelity=fidelity),)))
+    assert "Cosine similarity 1.00000" in page
+    assert "outputs are no decision" in page
+    assert "identical" in page
+
+
+def test_an_error_metric_is_no_percentage() -> None:
+    page = text_of(factory.job_report(targets=(factory.target_report(accuracy=factory.accuracy(Metric.MSE)),)))
+    assert "Mean squared error 0.907 0.906 +0.12%" in page
+
+
+def test_a_job_without_passes_or_targets() -> None:
+    page = text_of(factory.job_report(passes=(), targets=(), dataset_id=None))
+    assert "No pass was run." in page
+
+
+def test_letters_no_font_has_and_names_matplotlib_would_hide() -> None:
+    curves = [Curve(name=name, x_label="эпоха", y_label="損失", x=(1, 2), y=(1, 2)) for name in ("_hidden", "훈련")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        drawing = charts.curves_chart("c", curves)
+    assert "_hidden" in drawing
+    assert "損失" in drawing
+
+
+def test_many_layers_are_cut_and_long_names_shortened() -> None:
+    layers = [factory.pass_reports(layer=f"{'block.' * 20}{number}")[0].layers[0] for number in range(100)]
+    drawing = charts.sparsity_chart("c", layers)
+    assert len(drawing) < 200_000
+    assert "…" in drawing
+
+
+@pytest.mark.parametrize(
+    ("text", "percent", "bits"),
+    [
+        ("50.5 % zero", 50.5, None),
+        ("int8", None, 8),
+        ("uint8 per channel", None, 8),
+        ("float32", None, 32),
+        (None, None, None),
+    ],
+)
+def test_what_can_be_drawn_of_a_layer(text: str | None, percent: float | None, bits: int | None) -> None:
+    assert charts.percent_in(text) == percent
+    assert charts.bits_in(text) == bits
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (wording.size(999), "999 B"),
+        (wording.size(1_262_983), "1.26 MB"),
+        (wording.size(46_800_000), "46.8 MB"),
+        (wording.milliseconds(0.0114), "11.4 µs"),
+        (wording.milliseconds(1234.5), "1.23 s"),
+        (wording.milliseconds(25.71), "25.7 ms"),
+        (wording.seconds(83.4), "1 min 23 s"),
+        (wording.seconds(4.12), "4.12 s"),
+        (wording.number(-1234), f"{MINUS}1234"),
+        (wording.signed(-0.001), "0.00"),
+        (wording.signed(0.5), "+0.50"),
+        (wording.change(2.0, 1.0), f"{MINUS}50%"),
+        (wording.change(0.0, 1.0), ""),
+        (wording.smaller(1), "the same size"),
+        (wording.smaller(0.5), "2× larger"),
+        (wording.count_of(1_234_567), "1\u202f234\u202f567"),
+    ],
+)
+def test_numbers_as_people_read_them(written: str, expected: str) -> None:
+    assert written == expected
+
+
+def test_the_step_writes_the_page_and_the_data(tmp_path: Path) -> None:
+    task = MakeReport(report=factory.job_report())
+    told: list[Message] = []
+    done = make_report(Request(task=task, inputs={}, outputs=tmp_path, scratch=tmp_path), task, told.append)
+    assert [file.name for file in done.outputs] == ["report.html", "report.json"]
+    assert JobReport.model_validate_json((tmp_path / "report.json").read_bytes()) == task.report
+    assert (tmp_path / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert told

@@ -1,0 +1,107 @@
+"""The whole step on real files. Verdicts rest on the size here: no test depends on how fast this machine is."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from tests.engine import models
+from whetstone.contract.failures import FailureCode
+from whetstone.contract.jobs import ArtifactKind, Budget, Measurement, Objective
+from whetstone.contract.reports import TargetReport, VerdictKind
+from whetstone.contract.steps import Deliver, Delivered, InputRole
+from whetstone.contract.targets import Target
+from workers.engine.deliver import deliver
+from workers.engine.errors import EngineError
+from workers.engine.request import Done, Message, Progress, Request
+
+ORIGINAL = models.random_mlp(hidden=64)
+HOW = Measurement(batch_size=1, threads=1, max_seconds=1)
+SMALLER = Budget(objective=Objective.SIZE, max_drop=5)
+
+
+def halved() -> onnx.ModelProto:
+    """The same function in half the bytes: weights stored in float16, computed in float32."""
+    model = onnx.ModelProto()
+    model.CopyFrom(ORIGINAL)
+    for tensor in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor).astype(np.float16)
+        name = tensor.name
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values, f"{name}_half"))
+        model.graph.node.insert(0, onnx.helper.make_node("Cast", [f"{name}_half"], [name], f"cast_{name}", to=1))
+    return model
+
+
+def dataset(folder: Path) -> Path:
+    images = np.random.default_rng(1).standard_normal((100, 1, 28, 28)).astype(np.float32)
+    labels = models.run(ORIGINAL, x=images)[0].argmax(axis=1)
+    np.savez(folder / "data.npz", x=images, labels=labels)
+    return folder / "data.npz"
+
+
+def run(
+    folder: Path, result: onnx.ModelProto, *, data: bool = True, target: Target = Target.ONNXRUNTIME_CPU,
+    budget: Budget = SMALLER, how: Measurement = HOW, told: list[Message] | None = None,
+) -> tuple[Done, TargetReport]:  # fmt: skip
+    outputs, scratch = folder / "outputs", folder / "scratch"
+    outputs.mkdir()
+    scratch.mkdir()
+    inputs = {
+        InputRole.MODEL: models.saved(ORIGINAL, folder / "original.onnx"),
+        InputRole.RESULT: models.saved(result, folder / "result.onnx"),
+    }
+    if data:
+        inputs[InputRole.DATASET] = dataset(folder)
+    task = Deliver(target=target, budget=budget, measurement=how)
+    request = Request(task=task, inputs=inputs, outputs=outputs, scratch=scratch)
+    done = deliver(request, task, [].append if told is None else told.append)
+    assert isinstance(done.result, Delivered)
+    return done, done.result.report
+
+
+def test_a_smaller_result_is_delivered(tmp_path: Path) -> None:
+    told: list[Message] = []
+    done, report = run(tmp_path, halved(), told=told)
+    assert report.verdict.kind is VerdictKind.IMPROVED
+    (made,) = done.outputs
+    assert (made.name, made.kind) == ("onnxruntime-cpu.onnx", ArtifactKind.MODEL)
+    assert (tmp_path / "outputs" / made.name).read_bytes() == (tmp_path / "result.onnx").read_bytes()
+    assert [file.name for file in (tmp_path / "outputs").iterdir()] == [made.name]
+    assert report.accuracy is not None
+    assert report.accuracy.original == 1.0
+    assert report.accuracy.samples == report.fidelity.samples == 20
+    assert not report.fidelity.synthetic_inputs
+    assert report.size_ratio == pytest.approx(2, rel=0.05)
+    assert report.result.size == (tmp_path / "result.onnx").stat().st_size
+    fractions = [message.fraction for message in told if isinstance(message, Progress)]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == pytest.approx(1)
+    assert any("speedup" in message.metrics for message in told if isinstance(message, Progress))
+
+
+def test_a_harmful_result_gives_the_original_back(tmp_path: Path) -> None:
+    done, report = run(tmp_path, models.random_mlp(seed=7, hidden=16), target=Target.OPENVINO_CPU)
+    assert report.verdict.kind is VerdictKind.NO_GAIN
+    assert "points of accuracy lost" in report.verdict.reason
+    assert report.result.size < report.original.size
+    assert done.outputs[0].name == "openvino-cpu.zip"
+    assert (tmp_path / "outputs" / "openvino-cpu.zip").stat().st_size == report.original.size
+
+
+def test_without_a_dataset_fidelity_decides_and_a_missed_limit_is_named(tmp_path: Path) -> None:
+    _, report = run(tmp_path, halved(), data=False, budget=SMALLER.model_copy(update={"max_size_mb": 0.01}))
+    assert report.verdict.kind is VerdictKind.OVER_BUDGET
+    assert "max_size_mb (0.01 MB)" in report.verdict.reason
+    assert "agreement with the original" in report.verdict.reason
+    assert report.accuracy is None
+    assert report.fidelity.synthetic_inputs
+
+
+def test_a_result_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    broken = models.random_mlp(hidden=64)
+    bias = next(tensor for tensor in broken.graph.initializer if tensor.name == "b2")
+    bias.CopyFrom(onnx.numpy_helper.from_array(np.full(10, np.nan, np.float32), "b2"))
+    with pytest.raises(EngineError, match="NaN") as error:
+        run(tmp_path, broken)
+    assert error.value.as_failure().code is FailureCode.RESULT_MISMATCH

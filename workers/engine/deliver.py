@@ -1,0 +1,132 @@
+"""The last step for one target: convert, verify, measure beside the original, judge, and hand over what won."""
+
+import itertools
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from whetstone.contract.jobs import ArtifactKind, Measurement
+from whetstone.contract.reports import Accuracy, Conversion, Fidelity, TargetReport, Verdict, VerdictKind
+from whetstone.contract.steps import Deliver, Delivered, InputRole
+from whetstone.contract.targets import Target
+from workers.engine.data.samples import open_dataset
+from workers.engine.graph.session import Session as Reference
+from workers.engine.importers.detect import open_model
+from workers.engine.measure.conversion import tolerance_for, verify
+from workers.engine.measure.environment import describe
+from workers.engine.measure.evaluation import evaluate
+from workers.engine.measure.feed import Feed
+from workers.engine.measure.latency import Contest, Timing, cores_for, measure
+from workers.engine.measure.verdict import Evidence, judge
+from workers.engine.request import Done, MadeFile, Message, Progress, Request
+from workers.engine.targets.choose import delivered_name, runtime_for
+
+VERIFIED_SAMPLES = 32
+
+Tell = Callable[[Message], None]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One side: the file for the target, and how well it kept the graph it was made from."""
+
+    file: Path
+    conversion: Conversion
+
+
+class Stage:
+    """A stretch of the step's progress, from `start` to `end`."""
+
+    def __init__(self, tell: Tell, start: float, end: float, message: str) -> None:
+        self._tell, self._start, self._end, self._message = tell, start, end, message
+        self.at(0.0)
+
+    def at(self, share: float, **metrics: float) -> None:
+        fraction = self._start + share * (self._end - self._start)
+        self._tell(Progress(fraction=fraction, message=self._message, metrics=metrics))
+
+
+def deliver(request: Request, task: Deliver, tell: Tell) -> Done:
+    """Write the file that is delivered into `request.outputs`, and tell how it compares with the original.
+
+    Where nothing was gained this is the original, converted; the report still describes both.
+
+    Raises: what the importers raise, and TargetBuildFailed, PrecisionNotOffered, ProviderFellBack, BatchFixed,
+        DatasetMismatch, ResultMismatch, ShapesDiffer, NotFinite, RuntimeCrashed, RunnerRefused, TooManyThreads.
+    """
+    original, feed = _original(request, task)
+    Stage(tell, 0.0, 0.1, f"converting for {task.target}")
+    threads = len(cores_for(task.measurement.threads))
+    sides = [
+        _convert(graph, request.scratch / name, task.target, feed, threads)
+        for name, graph in (("original", original), ("result", request.inputs[InputRole.RESULT]))
+    ]
+    accuracy, fidelity = _evaluate(sides, task.target, threads, feed, Stage(tell, 0.1, 0.5, "comparing the outputs"))
+    timing = _time(sides, request.scratch, task.target, task.measurement, feed, Stage(tell, 0.5, 1.0, "measuring"))
+    seen = Evidence(timing.original, timing.result, timing.speedup, accuracy, fidelity, timing.conditions)
+    verdict = judge(task.budget, seen)
+    winner = sides[0] if verdict.kind is VerdictKind.NO_GAIN else sides[1]
+    shutil.move(winner.file, request.outputs / winner.file.name)
+    return Done(
+        result=Delivered(report=_report(task.target, verdict, seen, winner.conversion)),
+        outputs=(_made(winner.file.name, task.target),),
+    )
+
+
+def _original(request: Request, task: Deliver) -> tuple[Path, Feed]:
+    """The tenant's model as one graph file, and what both sides are fed."""
+    graph = open_model(request.inputs[InputRole.MODEL], request.scratch)
+    dataset = request.inputs.get(InputRole.DATASET)
+    samples = open_dataset(dataset, request.scratch) if dataset else None
+    feed = Feed(graph.inputs, task.measurement.batch_size, task.input_shapes, samples)
+    feed.check()
+    path = request.scratch / "original.onnx"
+    graph.save(path)
+    return path, feed
+
+
+def _convert(graph: Path, folder: Path, target: Target, feed: Feed, threads: int) -> Candidate:
+    folder.mkdir()
+    runtime = runtime_for(target)
+    file = folder / delivered_name(target)
+    runtime.convert(graph, file)
+    converted = runtime.load(runtime.unpack(file, folder), threads)
+    few = itertools.islice(feed.batches(), -(-VERIFIED_SAMPLES // feed.batch_size))
+    reference = Reference(graph, threads=threads, optimized=False)
+    return Candidate(file, verify(reference, converted, few, tolerance_for(target, graph)))
+
+
+def _time(sides: list[Candidate], scratch: Path, target: Target, how: Measurement, feed: Feed, stage: Stage) -> Timing:
+    inputs = next(feed.batches()).inputs
+    contest = Contest(target, sides[0].file, sides[1].file, inputs)
+    return measure(contest, how, scratch / "timing", lambda share, speedup: stage.at(share, speedup=speedup))
+
+
+def _evaluate(
+    sides: list[Candidate], target: Target, threads: int, feed: Feed, stage: Stage
+) -> tuple[Accuracy | None, Fidelity]:
+    runtime = runtime_for(target)
+    files = [runtime.unpack(side.file, side.file.parent) for side in sides]
+    original, result = (runtime.load(file, threads) for file in files)
+    return evaluate(original, result, feed, lambda done: stage.at(done / feed.count, samples=done))
+
+
+def _report(target: Target, verdict: Verdict, seen: Evidence, conversion: Conversion) -> TargetReport:
+    return TargetReport(
+        target=target,
+        verdict=verdict,
+        original=seen.original,
+        result=seen.result,
+        speedup=seen.speedup,
+        size_ratio=seen.original.size / seen.result.size,
+        accuracy=seen.accuracy,
+        fidelity=seen.fidelity,
+        conversion=conversion,
+        conditions=seen.conditions,
+        environment=describe(target),
+    )
+
+
+def _made(name: str, target: Target) -> MadeFile:
+    return MadeFile(name=name, kind=ArtifactKind.MODEL, media_type=runtime_for(target).media_type)

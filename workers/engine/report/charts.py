@@ -1,0 +1,147 @@
+"""The charts of a report. Who calls has looked that there is something to draw."""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from markupsafe import Markup
+from matplotlib.axes import Axes
+
+from whetstone.contract.reports import Curve, Estimate, Latency, LayerChange, TargetReport
+from workers.engine.report.drawing import INK, MUTED, ORIGINAL, PAPER, RESULT, SERIES, chart
+from workers.engine.report.wording import interval, milliseconds, size, times
+
+MOST_LAYERS = 40
+LONGEST_NAME = 28
+BAR_PIXELS = 22
+FRAME_PIXELS = 70
+
+BITS = {"float64": 64, "float32": 32, "float16": 16, "bfloat16": 16, "int16": 16, "uint16": 16}
+BITS |= {"int8": 8, "uint8": 8, "int4": 4, "uint4": 4}
+TYPE = re.compile(r"\b(" + "|".join(BITS) + r")\b")
+PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
+
+
+def speedup_chart(name: str, speedup: Estimate) -> Markup:
+    """A dot with its interval, against the line where nothing was gained."""
+    with chart(name, height=118) as drawing:
+        axes = drawing.axes
+        axes.axvline(1, color=ORIGINAL, linewidth=1.6, linestyle=(0, (4, 3)))
+        axes.plot([speedup.low, speedup.high], [0, 0], color=RESULT, linewidth=10, alpha=0.35)
+        axes.plot([speedup.value], [0], "o", color=RESULT, markersize=11, markeredgecolor=PAPER, markeredgewidth=1.5)
+        _note(axes, times(speedup.value), at=(speedup.value, 0), shift=12, color=INK, ha="center", fontweight="bold")
+        _note(axes, "same speed", at=(1, 0), shift=24, color=MUTED, ha="center", backgroundcolor=PAPER)
+        low, high = min(1.0, speedup.low), max(1.0, speedup.high)
+        room = 0.25 * (high - low) or 0.1
+        axes.set(xlim=(low - room, high + room), ylim=(-1, 1.4), yticks=[], xlabel="times as fast as the original")
+        axes.spines["left"].set_visible(False)
+        drawing.label = f"Speed-up {times(speedup.value)}, {interval(speedup, times)}"
+    return drawing.svg
+
+
+def latency_chart(name: str, original: Latency, result: Latency) -> Markup:
+    """How many calls were done after how long. The slowest of a hundred is left out: it would flatten all others."""
+    with chart(name, height=304) as drawing:
+        for latency, color, style, label in (
+            (original, ORIGINAL, (0, (5, 2)), "original"),
+            (result, RESULT, "-", "result"),
+        ):
+            shares = [100 * index / (len(latency.curve) - 1) for index in range(len(latency.curve))]
+            drawing.axes.plot(latency.curve[:-1], shares[:-1], color=color, linestyle=style, label=label)
+        drawing.axes.set(ylim=(0, 102), xlabel="milliseconds", ylabel="% of calls done")
+        drawing.axes.set_xlim(left=0)
+        drawing.axes.legend(loc="lower right")
+        drawing.label = (
+            f"Latency distribution: mean {milliseconds(original.mean_ms)} of the original, "
+            f"{milliseconds(result.mean_ms)} of the result"
+        )
+    return drawing.svg
+
+
+def size_chart(name: str, report: TargetReport) -> Markup:
+    """Two bars from zero."""
+    original, result = report.original.size, report.result.size
+    with chart(name, height=118) as drawing:
+        _bars(drawing.axes, ["original", "result"], [original, result], [ORIGINAL, RESULT], size)
+        drawing.axes.set(xlim=(0, 1.3 * max(original, result)), xticks=[])
+        drawing.label = f"File size: {size(original)} of the original, {size(result)} of the result"
+    return drawing.svg
+
+
+def curves_chart(name: str, curves: Sequence[Curve]) -> Markup:
+    """Curves of the same axes together, such as training and validation loss."""
+    with chart(name, height=230) as drawing:
+        for index, curve in enumerate(curves):
+            drawing.axes.plot(
+                curve.x,
+                curve.y,
+                color=SERIES[index % len(SERIES)],
+                linestyle="-" if index % 2 == 0 else (0, (5, 2)),
+                marker="o" if len(curve.x) == 1 else None,
+                label=_shown(curve.name),
+            )
+        drawing.axes.set(xlabel=_shown(curves[0].x_label), ylabel=_shown(curves[0].y_label))
+        if len(curves) > 1:
+            drawing.axes.legend()
+        drawing.label = "; ".join(f"{curve.name} from {curve.y[0]:.3g} to {curve.y[-1]:.3g}" for curve in curves)
+    return drawing.svg
+
+
+def sparsity_chart(name: str, layers: Sequence[LayerChange]) -> Markup:
+    """The share of zeros in each layer's weight, in percent."""
+    shares = {layer.name: share for layer in layers if (share := percent_in(layer.after)) is not None}
+    return _layer_chart(name, shares, 100, "% of the weights are zero", lambda share: f"{share:.0f}%")
+
+
+def bits_chart(name: str, layers: Sequence[LayerChange]) -> Markup:
+    """The bits of each layer's weights."""
+    bits = {layer.name: float(width) for layer in layers if (width := bits_in(layer.after)) is not None}
+    return _layer_chart(name, bits, max(32, *bits.values()), "bits per weight", lambda width: f"{width:.0f}")
+
+
+def percent_in(text: str | None) -> float | None:
+    """The first percentage in what a pass says of a layer."""
+    found = PERCENT.search(text or "")
+    return float(found[1]) if found else None
+
+
+def bits_in(text: str | None) -> int | None:
+    """The width of the first number type in what a pass says of a layer."""
+    found = TYPE.search(text or "")
+    return BITS[found[1]] if found else None
+
+
+def _layer_chart(
+    name: str, values: dict[str, float], limit: float, label: str, write: Callable[[float], str]
+) -> Markup:
+    """One bar a layer in the model's order, the first `MOST_LAYERS` of them."""
+    shown = dict(list(values.items())[:MOST_LAYERS])
+    with chart(name, height=FRAME_PIXELS + BAR_PIXELS * len(shown)) as drawing:
+        _bars(drawing.axes, list(map(_shown, shown)), list(shown.values()), [RESULT] * len(shown), write)
+        drawing.axes.set(xlim=(0, 1.15 * limit), xlabel=label)
+        drawing.label = f"{label}: " + ", ".join(f"{layer} {write(value)}" for layer, value in shown.items())
+    return drawing.svg
+
+
+def _bars(
+    axes: Axes, names: list[str], values: Sequence[float], colors: list[str], write: Callable[[float], str]
+) -> None:
+    """Horizontal bars from the top down, each with its value behind it. Names may repeat."""
+    bars = axes.barh(range(len(names)), values, color=colors, height=0.66)
+    axes.bar_label(bars, [write(value) for value in values], padding=5, color=INK)
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.grid(visible=False)
+    axes.tick_params(axis="y", length=0, labelcolor=INK)
+    axes.spines["bottom"].set_visible(False)
+
+
+def _note(axes: Axes, text: str, *, at: tuple[float, float], shift: float, **style: Any) -> None:
+    axes.annotate(text, at, xytext=(0, shift), textcoords="offset points", fontsize=10.5, **style)
+
+
+def _shown(name: str) -> str:
+    """A name as a label: shortened in the middle; matplotlib would hide one that begins with an underscore."""
+    half = LONGEST_NAME // 2
+    short = name if len(name) <= LONGEST_NAME else f"{name[:half]}…{name[-half:]}"
+    return f"\N{ZERO WIDTH SPACE}{short}" if short.startswith("_") else short

@@ -1,0 +1,95 @@
+"""The report of a job as one HTML page that needs nothing else, and as JSON."""
+
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from whetstone.contract.jobs import ArtifactKind
+from whetstone.contract.reports import Curve, JobReport, PassReport, TargetReport
+from whetstone.contract.steps import MakeReport, ReportMade
+from workers.engine.report import charts, wording
+from workers.engine.request import Done, MadeFile, Message, Progress, Request
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+FILTERS: dict[str, Callable[..., str]] = {
+    "change": wording.change,
+    "count": wording.count_of,
+    "interval": wording.interval,
+    "ms": wording.milliseconds,
+    "number": wording.number,
+    "percent": wording.percent,
+    "seconds": wording.seconds,
+    "signed": wording.signed,
+    "size": wording.size,
+    "smaller": wording.smaller,
+    "times": wording.times,
+}
+
+
+def make_report(request: Request, task: MakeReport, tell: Callable[[Message], None]) -> Done:
+    """Write `report.html` and `report.json` into the outputs folder. The same report gives the same bytes."""
+    tell(Progress(fraction=0.1, message="drawing the report"))
+    (request.outputs / "report.html").write_text(render(task.report), encoding="utf-8")
+    (request.outputs / "report.json").write_text(task.report.model_dump_json(indent=2), encoding="utf-8")
+    return Done(
+        result=ReportMade(),
+        outputs=(
+            MadeFile(name="report.html", kind=ArtifactKind.REPORT, media_type="text/html"),
+            MadeFile(name="report.json", kind=ArtifactKind.REPORT, media_type="application/json"),
+        ),
+    )
+
+
+def render(report: JobReport) -> str:
+    """The page. Names in it come from tenants: all of them are escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(FILTERS)
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        style=Markup((TEMPLATES / "report.css").read_text()),  # noqa: S704  # our own file
+        headlines=wording.HEADLINES,
+        latency_rows=wording.latency_rows,
+        loss=wording.loss,
+        target_charts=[_target_charts(number, target) for number, target in enumerate(report.targets)],
+        pass_charts=[_pass_charts(number, done) for number, done in enumerate(report.passes)],
+    )
+
+
+def _target_charts(number: int, target: TargetReport) -> dict[str, Markup]:
+    return {
+        "Speed-up": charts.speedup_chart(f"t{number}speedup", target.speedup),
+        "File size": charts.size_chart(f"t{number}size", target),
+        "Latency": charts.latency_chart(f"t{number}latency", target.original.latency, target.result.latency),
+    }
+
+
+def _pass_charts(number: int, done: PassReport) -> dict[str, Markup]:
+    drawn = {
+        f"{group[0].y_label} per {group[0].x_label}": charts.curves_chart(f"p{number}curves{index}", group)
+        for index, group in enumerate(_alike(done.curves))
+    }
+    if any(charts.percent_in(layer.after) is not None for layer in done.layers):
+        drawn["Sparsity per layer"] = charts.sparsity_chart(f"p{number}sparsity", done.layers)
+    if any(charts.bits_in(layer.after) is not None for layer in done.layers):
+        drawn["Bits per layer"] = charts.bits_chart(f"p{number}bits", done.layers)
+    return drawn
+
+
+def _alike(curves: tuple[Curve, ...]) -> Iterator[list[Curve]]:
+    """Curves that share both axes, together; those without a point are left out."""
+
+    def axes(curve: Curve) -> tuple[str, str]:
+        return curve.x_label, curve.y_label
+
+    for _, group in groupby(sorted((curve for curve in curves if curve.x), key=axes), key=axes):
+        yield list(group)

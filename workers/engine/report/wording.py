@@ -1,0 +1,129 @@
+"""Numbers as people read them: three digits, the right unit, the interval in words."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from whetstone.contract.reports import Estimate, Latency, Metric, TargetReport, VerdictKind
+
+MINUS = "\N{MINUS SIGN}"
+SECOND_MS = 1000
+TENTH_MS = 0.1
+UNITS = ("B", "kB", "MB", "GB", "TB")
+THOUSAND = 1000
+LARGE = 100
+PERCENTS = (50, 90, 99)
+
+HEADLINES = {
+    VerdictKind.IMPROVED: "Improved",
+    VerdictKind.NO_GAIN: "No gain",
+    VerdictKind.OVER_BUDGET: "Over budget",
+}
+
+
+def number(value: float) -> str:
+    """Three digits, but no whole number is shortened: 0.0123, 1.23, 12.3, 1235."""
+    text = f"{value:.0f}" if abs(value) >= LARGE else f"{value:.3g}"
+    return text.replace("-", MINUS)
+
+
+def count_of(value: int) -> str:
+    """1 234 567, with thin spaces that do not break."""
+    return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def milliseconds(value: float) -> str:
+    if value >= SECOND_MS:
+        return f"{number(value / SECOND_MS)} s"
+    return f"{number(value)} ms" if value >= TENTH_MS else f"{number(1000 * value)} µs"
+
+
+def seconds(value: float) -> str:
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{number(value)} s"
+
+
+def size(value: float) -> str:
+    """Decimal units, as file managers and network bills count."""
+    unit = 0
+    while value >= THOUSAND and unit < len(UNITS) - 1:
+        value, unit = value / THOUSAND, unit + 1
+    return f"{number(value)} {UNITS[unit]}"
+
+
+def times(value: float) -> str:
+    return f"{number(value)}×"
+
+
+def percent(value: float) -> str:
+    """Of a fraction: 0.9071 is 90.71%."""
+    return f"{100 * value:.2f}%"
+
+
+def signed(value: float) -> str:
+    """With two places and a sign: +0.12."""
+    text = f"{value:+.2f}".replace("-", MINUS)
+    return "0.00" if text[1:] == "0.00" else text
+
+
+def change(original: float, result: float) -> str:
+    """In percent of the original."""
+    return f"{100 * (result / original - 1):+.0f}%".replace("-", MINUS) if original else ""
+
+
+def smaller(ratio: float) -> str:
+    """Of original over result."""
+    if ratio == 1:
+        return "the same size"
+    return f"{times(ratio)} smaller" if ratio > 1 else f"{times(1 / ratio)} larger"
+
+
+def interval(estimate: Estimate, write: Callable[[float], str] = number) -> str:
+    """Its confidence is that of the estimate: below 95 % where there was too little to measure."""
+    return f"{estimate.confidence:.0%} interval {write(estimate.low)} to {write(estimate.high)}"
+
+
+class LatencyRow(NamedTuple):
+    """A percentile of both sides, each with its interval or why there is none."""
+
+    name: str
+    original: str
+    original_note: str
+    result: str
+    result_note: str
+    change: str
+
+
+def latency_rows(original: Latency, result: Latency) -> Iterator[LatencyRow]:
+    for percent_ in PERCENTS:
+        before, after = original.at(percent_), result.at(percent_)
+        changed = change(before.ms, after.ms) if before and after else ""
+        yield LatencyRow(f"p{percent_}", *_told(original, percent_), *_told(result, percent_), changed)
+
+
+class Loss(NamedTuple):
+    """What became of the quality, as the verdict judges it: what it is, its change, and how sure that is."""
+
+    name: str
+    value: str
+    note: str
+
+
+def loss(report: TargetReport) -> Loss:
+    """The change of the task metric, or else how close the outputs are to the original's."""
+    if report.accuracy and report.accuracy.metric is Metric.ACCURACY:
+        drop = report.accuracy.drop
+        turned = drop.model_copy(update={"low": -drop.high, "high": -drop.low})
+        return Loss("Accuracy", f"{signed(-drop.value)} points", interval(turned, signed))
+    if report.accuracy:
+        rise = report.accuracy.drop
+        return Loss("Squared error", f"{signed(rise.value)}%", interval(rise, signed))
+    if report.fidelity.agreement:
+        return Loss("Same decision", f"{report.fidelity.agreement.value:.2f}%", interval(report.fidelity.agreement))
+    return Loss("Cosine similarity", f"{report.fidelity.cosine:.5f}", "to the original's outputs")
+
+
+def _told(latency: Latency, percent_: float) -> tuple[str, str]:
+    found = latency.at(percent_)
+    if found:
+        return milliseconds(found.ms), f"{milliseconds(found.low_ms)} to {milliseconds(found.high_ms)}"
+    return "–", f"needs {latency.unclaimed.get(f'p{percent_:g}', 0)} samples, there are {latency.samples}"
