@@ -64,7 +64,8 @@ class Trainable(nn.Module):
 
     Parameters are the float32 constants at inputs that are learned (weights, biases, scales of normalizations, and
     the floats behind quantized weights); running statistics are buffers. Only what `outputs` (default: all of the
-    graph's) depend on is run. Raises NotTrainable, naming the node, before any work.
+    graph's) depend on is run. Statistics must not share a tensor with anything learned: see
+    `graph.edit.separate_statistics`. Raises NotTrainable, naming the node, before any work.
     """
 
     def __init__(self, graph: Graph, outputs: Sequence[str] | None = None) -> None:

@@ -4,6 +4,7 @@ from whetstone.contract.datasets import Split
 from whetstone.contract.passes import Finetune
 from workers.engine.data.fit import fixed_at_one
 from workers.engine.data.samples import Samples
+from workers.engine.graph.edit import separate_statistics
 from workers.engine.graph.graph import Graph
 from workers.engine.graph.trainable import Trainable
 from workers.engine.passes.graph_pass import Context, GraphPass, Outcome
@@ -35,7 +36,9 @@ class FinetunePass(GraphPass[Finetune]):
 
     def run(self, graph: Graph, data: Samples | None, context: Context) -> Outcome:
         samples = labelled(data)
-        module, objective = trainable(graph, self.config.loss)
+        after = graph.copy()
+        separate_statistics(after)
+        module, objective = trainable(after, self.config.loss)
         masks = self._masks(module)
         course = Course(
             samples,
@@ -47,6 +50,5 @@ class FinetunePass(GraphPass[Finetune]):
             hooks=telling(context, lambda _: masks.hold()),
         )
         learned = learn(module, course)
-        after = graph.copy()
         module.write_back(after)
         return Outcome(after, _summary(learned, samples.count(Split.TRAIN)), curves=learned.curves())

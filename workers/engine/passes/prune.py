@@ -9,6 +9,7 @@ from whetstone.contract.passes import OneShot, Polynomial, Prune, Scope
 from whetstone.contract.reports import Curve, LayerChange
 from workers.engine.data.fit import fixed_at_one
 from workers.engine.data.samples import Samples
+from workers.engine.graph.edit import separate_statistics
 from workers.engine.graph.graph import Graph
 from workers.engine.graph.layers import Layer, layers_of
 from workers.engine.passes.checks import same_interface
@@ -88,6 +89,7 @@ class PrunePass(GraphPass[Prune]):
 
     def _learn(self, graph: Graph, samples: Samples, schedule: Polynomial, context: Context) -> tuple[Curve, ...]:
         """Train `graph` in place, pruning further at every due step and holding the zeros in between."""
+        separate_statistics(graph)
         module, objective = trainable(graph, schedule.learning.loss)
         weights: dict[str, Tensor] = {n: module.weights[n].data for n in self._weights(graph) if n in module.weights}
         store = Store(tuple(weights), lambda name: weights[name].numpy(), lambda _name, _array: None)

@@ -12,7 +12,7 @@ from whetstone.contract.reports import LayerChange
 from workers.engine.data.fit import fixed_at_one
 from workers.engine.data.samples import Samples
 from workers.engine.errors import EngineError
-from workers.engine.graph.edit import name_nodes, read_weights_directly, store_constants_as_initializers
+from workers.engine.graph.edit import name_nodes, store_constants_as_initializers, store_weights_directly
 from workers.engine.graph.graph import Array, Graph, name_of
 from workers.engine.graph.layers import Layer, layers_of
 from workers.engine.importers.operators import first_line
@@ -78,8 +78,8 @@ class QuantizePass(GraphPass[Quantize]):
             done += batch.size
             context.tell(0.8 * done / wanted, f"Calibrated with {done} of {wanted} samples", {})
 
-    def _quantized(self, graph: Graph, data: Samples | None, context: Context) -> ModelProto:
-        model, exclude = with_shapes(graph), self._excluded_nodes(graph)
+    def _quantized(self, graph: Graph, exclude: list[str], data: Samples | None, context: Context) -> ModelProto:
+        model = with_shapes(graph)
         match self.config.activations:
             case Activations.DYNAMIC:
                 return quantize_dynamic(
@@ -105,14 +105,15 @@ class QuantizePass(GraphPass[Quantize]):
         ready = graph.copy()
         name_nodes(ready)
         store_constants_as_initializers(ready)
-        read_weights_directly(ready)
+        store_weights_directly(ready)
+        exclude = self._excluded_nodes(graph)  # a weight may have another name in what is made ready
         try:
-            after = Graph(self._quantized(ready, data, context), upgraded_from=graph.upgraded_from)
+            after = Graph(self._quantized(ready, exclude, data, context), upgraded_from=graph.upgraded_from)
         except EngineError:
             raise
         except Exception as error:  # onnxruntime's quantizers raise whatever they stumble over
             raise BrokenResult(f"onnxruntime's quantizer fails on this model: {first_line(error)}") from error
-        changes = self._changes(ready, after)
+        changes = tuple(self._change(layer, ready, after, exclude) for layer in layers_of(ready))
         count = sum(change.kept_because is None for change in changes)
         if not count:
             raise NothingToDo("No layer could be quantized: " + (changes[0].kept_because or ""))
@@ -126,11 +127,7 @@ class QuantizePass(GraphPass[Quantize]):
         have, wanted = data.count(Split.CALIBRATION), self.config.calibration_samples
         return (f"Calibrated with all {have} samples there are; {wanted} were asked for.",) if have < wanted else ()
 
-    def _changes(self, before: Graph, after: Graph) -> tuple[LayerChange, ...]:
-        excluded = {*self._excluded_nodes(before)}
-        return tuple(self._change(layer, before, after, excluded) for layer in layers_of(before))
-
-    def _change(self, layer: Layer, before: Graph, after: Graph, excluded: set[str]) -> LayerChange:
+    def _change(self, layer: Layer, before: Graph, after: Graph, excluded: list[str]) -> LayerChange:
         made = next((f"{layer.weight}{s}" for s in SUFFIXES if f"{layer.weight}{s}" in after.constants), None)
         dtype = str(before.weight(layer.weight).dtype)
         if made is not None and layer.name not in excluded:
@@ -146,7 +143,7 @@ class QuantizePass(GraphPass[Quantize]):
             kept_because=self._reason(layer, before, excluded),
         )
 
-    def _reason(self, layer: Layer, before: Graph, excluded: set[str]) -> str:
+    def _reason(self, layer: Layer, before: Graph, excluded: list[str]) -> str:
         if layer.name in excluded:
             return "it is excluded"
         if layer.op not in self._ops:
