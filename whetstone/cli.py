@@ -294,7 +294,9 @@ def _print_all(rows: Iterable[BaseModel], fields: tuple[str, ...], as_json: bool
     if as_json:
         typer.echo(json.dumps(dumped, indent=2))
         return
-    table = Table(*fields)
+    table = Table(box=None, pad_edge=False)
+    for field in fields:
+        table.add_column(field, no_wrap=field == "id", min_width=30 if field == "id" else None)
     for row in dumped:
         table.add_row(*(_cell(row[field]) for field in fields))
     out.print(table)

@@ -114,6 +114,8 @@ def _work(control: ControlPlane, sandbox: Sandbox, order: Order, scratch: Path) 
     except Unreachable as error:
         return _failed(control, order, Failure(code=FailureCode.STORAGE_ERROR, message=str(error)))
     except Refused as error:
+        if error.code == "output_missing":  # it went while we were at work; another attempt uploads it again
+            return _failed(control, order, Failure(code=FailureCode.STORAGE_ERROR, message=str(error)))
         return f"refused: {error}"
     return "succeeded"
 

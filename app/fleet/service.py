@@ -258,8 +258,9 @@ async def _ended(
 ) -> None:
     _end(step, state)
     step.inputs = tuple(given for given in step.inputs if given.role is not InputRole.CHECKPOINT)
-    await artifacts.drop_checkpoints(session, TenantID(step.tenant_id), step.id)
     await fleet.listeners[StepKind(step.kind)].ended(session, step, done.outputs if done else ())
+    # Only now: an output may have the very content of the last checkpoint, and must be recorded before that goes.
+    await artifacts.drop_checkpoints(session, TenantID(step.tenant_id), step.id)
 
 
 def _end(step: StepRow, state: StepState) -> None:

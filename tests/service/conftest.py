@@ -1,6 +1,9 @@
 """A real service for the tests: Postgres, Valkey, API and control worker as processes of their own."""
 
+import shutil
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,17 +24,27 @@ QUICK = {
 }
 
 
+@contextmanager
+def data_folder() -> Iterator[Path]:
+    """Not under pytest's folders: it closes those to other users, and Postgres is another user when we are root."""
+    folder = Path(tempfile.mkdtemp(prefix="whetstone-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
 @pytest.fixture(scope="session")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def bare() -> Iterator[Running]:
     """The service without a worker: the tests act as one."""
-    with embedded.running(tmp_path_factory.mktemp("bare"), "127.0.0.1", 0, worker=False, **QUICK) as running:
+    with data_folder() as folder, embedded.running(folder, "127.0.0.1", 0, worker=False, **QUICK) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def full() -> Iterator[Running]:
     """The service with its CPU worker."""
-    with embedded.running(tmp_path_factory.mktemp("full"), "127.0.0.1", 0, **QUICK) as running:
+    with data_folder() as folder, embedded.running(folder, "127.0.0.1", 0, **QUICK) as running:
         yield running
 
 

@@ -15,17 +15,17 @@ from app.embedded.processes import Process
 from app.embedded.service import Running
 from tests.service import facts
 from tests.service.actors import Guest, new_tenant, query
-from tests.service.conftest import QUICK
+from tests.service.conftest import QUICK, data_folder
 from whetstone.client import Client
 from whetstone.contract.jobs import JobRead
 from whetstone.contract.targets import HardwareClass
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Iterator[Running]:
+def own() -> Iterator[Running]:
     """A service of its own, whose parts can be killed."""
     quiet = QUICK | {"WHETSTONE_LEASE__RESEND_AFTER": "60"}  # what is sent must have come from the outbox
-    with embedded.running(tmp_path / "var", "127.0.0.1", 0, worker=False, **quiet) as running:
+    with data_folder() as folder, embedded.running(folder, "127.0.0.1", 0, worker=False, **quiet) as running:
         yield running
 
 

@@ -78,9 +78,21 @@ def _out_of_memory() -> Failure:
     )
 
 
+def _runtime_refused(error: Exception) -> Failure:
+    """onnxruntime raised while it ran the model: the model's fault, as it passed every check before."""
+    return Failure(
+        code=FailureCode.RUNTIME_CRASHED,
+        message=f"The runtime could not run the model: {str(error).rpartition('Status Message: ')[2][:300]}",
+        hint="Run the model in onnxruntime with such inputs yourself: it should fail in the same way there.",
+        detail=str(error)[:2000],
+    )
+
+
 def _unexpected(error: Exception) -> Failure:
-    if isinstance(error, RuntimeError) and "alloc" in str(error).lower():
+    if "allocate" in str(error).lower():
         return _out_of_memory()  # torch and onnxruntime say it in their own words
+    if type(error).__module__.startswith("onnxruntime"):
+        return _runtime_refused(error)
     last = traceback.extract_tb(error.__traceback__)[-1]
     return Failure(
         code=FailureCode.INTERNAL_ERROR,

@@ -15,3 +15,4 @@ class DatasetMismatch(EngineError):
     """The dataset does not go with the model."""
 
     code = FailureCode.DATASET_MISMATCH
+    hint = "Name each array after a model input, one row per sample, with the same type and shape."

@@ -8,6 +8,7 @@ class NothingToDo(EngineError):
     """The pass finds nothing in the model that it could change."""
 
     code = FailureCode.NOTHING_TO_DO
+    hint = "Leave this pass out of the recipe for this model."
 
 
 class UnknownLayer(EngineError):
@@ -21,12 +22,14 @@ class NeedsDataset(EngineError):
     """The pass learns from examples, and the job has no dataset."""
 
     code = FailureCode.DATASET_MISMATCH
+    hint = "Name a dataset in the job."
 
 
 class CalibrationFailed(EngineError):
     """The ranges of the activations could not be found."""
 
     code = FailureCode.CALIBRATION_FAILED
+    hint = "Look at the calibration split: each sample must be an input that the model takes."
 
 
 class BrokenResult(EngineError):

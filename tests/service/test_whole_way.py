@@ -1,0 +1,144 @@
+"""From upload to report with a real worker, through the client and through the command line."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from app.embedded.service import Running
+from examples import digits
+from tests.service import facts
+from tests.service.actors import new_tenant
+from whetstone.client import Client
+from whetstone.contract.jobs import Objective
+from whetstone.contract.passes import EarlyStopping, Finetune, Learning, Polynomial, Prune, Quantize
+from whetstone.contract.reports import Metric, VerdictKind
+from whetstone.contract.targets import Target
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("digits")
+    digits.main(folder)
+    return folder
+
+
+def test_prune_finetune_quantize_for_two_targets(full_client: Client, example: Path, tmp_path: Path) -> None:
+    client = full_client
+    model = client.models.upload(example / "digits.onnx")
+    data = client.datasets.upload(example / "digits.npz")
+    assert model.facts is not None
+    assert (model.facts.params, model.facts.macs) == (101_770, 101_632)
+    assert data.facts is not None
+    assert data.facts.classes == 10
+    learning = Learning(epochs=2, batch_size=64)
+    passes = (
+        Prune(sparsity=0.5, schedule=Polynomial(end_step=30, every=5, learning=learning)),
+        Finetune(epochs=4, early_stopping=EarlyStopping(patience=2)),
+        Quantize(),
+    )
+    targets = (Target.ONNXRUNTIME_CPU, Target.OPENVINO_CPU)
+    budget = {"objective": Objective.SIZE, "max_drop": 3}
+    order = facts.spec(model.id, data.id, *passes, targets=targets, budget=budget, measurement={"max_seconds": 5})
+    job = client.jobs.submit(order)
+    seen = []
+    report = client.jobs.wait(job.id, seen.append)
+    assert report.verdict.kind is VerdictKind.IMPROVED
+    assert [event.seq for event in seen] == list(range(1, len(seen) + 1))
+    assert [target.target for target in report.targets] == list(targets)
+    for target in report.targets:
+        assert target.size_ratio > 2.5
+        assert target.accuracy is not None
+        assert target.accuracy.metric is Metric.ACCURACY
+        assert target.accuracy.samples == 629
+        assert target.accuracy.original > 0.9
+        assert target.speedup.low <= target.speedup.value <= target.speedup.high
+    files = {path.name: path for path in client.jobs.download(job.id, tmp_path)}
+    assert {"model.onnx", "report.html", "report.json", "onnxruntime-cpu.onnx", "openvino-cpu.zip"} == set(files)
+    assert b"<script" not in files["report.html"].read_bytes()
+    _check_claim(files["onnxruntime-cpu.onnx"], example / "digits.npz", report.targets[0].accuracy.result)
+
+
+def _check_claim(model: Path, data: Path, claimed: float) -> None:
+    """The delivered file, run by hand, has the accuracy that the report claims."""
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    arrays = np.load(data)
+    (logits,) = session.run(None, {"image": arrays["test/image"]})
+    assert float((logits.argmax(1) == arrays["test/labels"]).mean()) == pytest.approx(claimed, abs=0.002)
+
+
+def test_a_model_without_a_dataset(full_client: Client, example: Path) -> None:
+    client = full_client
+    model = client.models.upload(example / "digits.onnx")
+    job = client.jobs.submit(facts.spec(model.id, None, facts.DYNAMIC, measurement={"max_seconds": 2}))
+    report = client.jobs.wait(job.id)
+    (target,) = report.targets
+    assert target.accuracy is None
+    assert target.fidelity.synthetic_inputs
+
+
+def test_the_command_line(full: Running, example: Path, tmp_path: Path) -> None:
+    environment = os.environ | {"WHETSTONE_URL": full.url, "WHETSTONE_API_KEY": new_tenant(full), "HOME": str(tmp_path)}
+
+    def whet(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "whetstone.cli", *words]
+        return subprocess.run(command, env=environment, text=True, capture_output=True, check=False)
+
+    uploaded = whet("models", "upload", str(example / "digits.onnx"), "--json")
+    assert uploaded.returncode == 0, uploaded.stderr
+    model_id = json.loads(uploaded.stdout)["id"]
+    done = whet(
+        "optimize", model_id, "--data", str(example / "digits.npz"), "--objective", "size", "--max-drop", "2",
+        "-o", str(tmp_path / "out"), "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["verdict"]["kind"] == "improved"
+    assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
+    shown = whet("report", report["job_id"])
+    assert shown.returncode == 0
+    assert "improved" in shown.stdout
+    assert whet("jobs", "show", report["job_id"]).stdout.count("succeeded") == 4
+    assert report["job_id"] in whet("jobs", "list").stdout
+    assert whet("download", report["job_id"], "-o", str(tmp_path / "again")).stdout.count("\n") == 4
+    assert whet("jobs", "show", "job_01h455vb4pex5vsknk084sn02q").returncode == 4
+    assert whet("optimize", "missing.onnx").returncode == 2
+    hopeless = whet(
+        "optimize",
+        model_id,
+        "--data",
+        str(example / "digits.npz"),
+        "--objective",
+        "size",
+        "--prune",
+        "0.99",
+        "-o",
+        str(tmp_path / "no"),
+    )
+    assert hopeless.returncode == 10, hopeless.stderr
+    environment["WHETSTONE_URL"] = "http://127.0.0.1:9"
+    assert whet("jobs", "list").returncode == 3
+
+
+def test_login(full: Running, tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WHETSTONE_")}
+    environment |= {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "config")}
+    email, password = (line.split()[1] for line in full.owner_file.read_text().splitlines()[1:3])
+
+    def whet(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "whetstone.cli", *words]
+        return subprocess.run(command, env=environment, text=True, capture_output=True, check=False)
+
+    assert whet("jobs", "list").returncode == 3
+    wrong = whet("login", full.url, "--email", email, "--password", "wrong")
+    assert (wrong.returncode, "wrong_login" in wrong.stderr) == (4, True)
+    right = whet("login", full.url, "--email", email, "--password", password)
+    assert right.returncode == 0, right.stderr
+    (saved,) = (tmp_path / "config").rglob("login.json")
+    assert saved.stat().st_mode & 0o777 == 0o600
+    assert whet("jobs", "list").returncode == 0
