@@ -1,5 +1,6 @@
 """What an upload is: read, checked, counted, and loaded once by the runtime."""
 
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -11,24 +12,24 @@ from workers.engine.data.samples import open_dataset
 from workers.engine.graph.graph import Graph
 from workers.engine.graph.layers import Layer, count_params, layers_of
 from workers.engine.graph.macs import count_macs, macs_by_node
+from workers.engine.graph.reasons import reason_of
 from workers.engine.graph.session import Session
 from workers.engine.graph.storage import elements
 from workers.engine.importers.detect import open_model
 from workers.engine.importers.errors import InvalidModel, UnsupportedOp
 from workers.engine.importers.formats import format_of
-from workers.engine.importers.operators import first_line
 
 
 def _check_loads(graph: Graph, scratch: Path) -> None:
     """A model that the runtime refuses cannot be measured, whatever the standard says of it."""
-    path = scratch / "inspected.onnx"
-    graph.save(path)
     try:
-        Session(path, optimized=False)
+        with tempfile.TemporaryDirectory(dir=scratch) as folder:
+            graph.save(Path(folder) / "model.onnx")
+            Session(Path(folder) / "model.onnx", optimized=False)
     except KernelMissing as error:
-        raise UnsupportedOp(f"onnxruntime has no kernel for a part of the model: {first_line(error)}") from error
+        raise UnsupportedOp(f"onnxruntime has no kernel for a part of the model: {reason_of(error)}") from error
     except Exception as error:  # every other kind of its errors means that the model is wrong
-        raise InvalidModel(f"onnxruntime cannot load the model: {first_line(error)}") from error
+        raise InvalidModel(f"onnxruntime cannot load the model: {reason_of(error)}") from error
 
 
 def _layer_facts(graph: Graph, layer: Layer, macs: dict[str, int | None]) -> LayerFacts:

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from whetstone.contract.failures import FailureCode
 from whetstone.contract.jobs import ArtifactKind
 from whetstone.contract.passes import Pass
 from whetstone.contract.reports import PassReport
 from whetstone.contract.steps import InputRole, Optimize, Optimized
 from workers.engine.data.fit import check_fit
 from workers.engine.data.samples import Samples, open_dataset
+from workers.engine.errors import EngineError
 from workers.engine.graph.graph import Graph
 from workers.engine.graph.layers import count_nonzero, count_params
 from workers.engine.graph.macs import count_macs
@@ -22,6 +24,13 @@ from workers.engine.request import Done, MadeFile, Message, PassDone, Progress, 
 
 ONNX = "application/x-onnx"
 RESULT = "model.onnx"
+
+
+class TooLarge(EngineError):
+    """The model has more than 2 GiB of weights, which cannot be optimized yet."""
+
+    code = FailureCode.OUT_OF_MEMORY
+
 
 Tell = Callable[[Message], None]
 
@@ -56,9 +65,11 @@ def _samples(request: Request, graph: Graph) -> Samples | None:
 
 
 def _saved(graph: Graph, folder: Path, name: str, kind: ArtifactKind) -> tuple[MadeFile, int]:
-    """Write the graph and say how many bytes it takes."""
+    """Write the graph and say how many bytes it takes. Raises TooLarge when one file cannot hold it."""
     written = graph.save(folder / name)
-    return MadeFile(name=name, kind=kind, media_type=ONNX), sum(path.stat().st_size for path in written)
+    if len(written) > 1:
+        raise TooLarge
+    return MadeFile(name=name, kind=kind, media_type=ONNX), written[0].stat().st_size
 
 
 def _report(stage: _Stage, outcome: Outcome, seconds: float, size: int) -> PassReport:

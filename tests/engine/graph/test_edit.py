@@ -38,8 +38,22 @@ def test_aliases_and_transposes_of_constants_are_stored_and_the_rest_dropped() -
     store_weights_directly(graph)
     store_weights_directly(graph)
     assert [node.op_type for node in graph.nodes] == ["MatMul", "Add"]
-    assert sorted(t.name for t in graph.model.graph.initializer) == ["b", "i"]
+    assert sorted(t.name for t in graph.model.graph.initializer) == ["b", "t"]
     assert count_params(graph) == 15
+    assert (models.run(graph, x=x)[0] == before).all()
+
+
+def test_shared_weight_stays_shared() -> None:
+    body = """g (float[N,4] x) => (float[N,4] y) {
+        a = Transpose(w) h = MatMul(x, a)
+        b = Transpose(w) i = MatMul(h, b)
+        c = Identity(w) d = Transpose <perm = [1,0]> (c) y = MatMul(i, d)
+    }"""
+    graph, x = Graph(models.with_weights(models.parsed(body), w=normal(4, 4))), normal(2, 4)
+    before = models.run(graph, x=x)[0]
+    store_weights_directly(graph)
+    assert [layer.weight for layer in layers_of(graph)] == ["a", "a", "a"]
+    assert [tensor.name for tensor in graph.model.graph.initializer] == ["a"]
     assert (models.run(graph, x=x)[0] == before).all()
 
 

@@ -1,9 +1,11 @@
 """Small changes of structure that passes need first."""
 
+from collections.abc import Container
+
 import numpy as np
 from onnx import NodeProto, TensorProto, numpy_helper
 
-from workers.engine.graph.graph import DEFAULT_DOMAINS, Array, Graph, name_of
+from workers.engine.graph.graph import DEFAULT_DOMAINS, Graph, name_of
 from workers.engine.graph.tensors import all_nodes
 
 
@@ -13,9 +15,11 @@ def name_nodes(graph: Graph) -> None:
         node.name = name_of(node)
 
 
-def _remove(graph: Graph, nodes: list[NodeProto]) -> None:
-    for node in nodes:
-        graph.model.graph.node.remove(node)
+def _remove(graph: Graph, outputs: Container[str]) -> None:
+    """Remove the nodes that make one of these tensors."""
+    kept = [node for node in graph.nodes if node.output[0] not in outputs]
+    del graph.model.graph.node[:]
+    graph.model.graph.node.extend(kept)
     graph.reindex()
 
 
@@ -27,33 +31,51 @@ def store_constants_as_initializers(graph: Graph) -> None:
         tensor.CopyFrom(graph.constants[node.output[0]])
         tensor.name = node.output[0]
         graph.model.graph.initializer.append(tensor)
-    _remove(graph, made)
+    _remove(graph, {node.output[0] for node in made})
 
 
-def _standing_for(graph: Graph, node: NodeProto) -> Array | None:
-    """The values of a node that only renames or turns a constant; None for any other."""
-    if node.domain not in DEFAULT_DOMAINS or not node.input or node.input[0] not in graph.constants:
-        return None
-    match node.op_type:
-        case "Identity":
-            return graph.weight(node.input[0])
-        case "Transpose":
-            order = next((tuple(a.ints) for a in node.attribute if a.name == "perm"), None)
-            return np.transpose(graph.weight(node.input[0]), order)
-        case _:
-            return None
+Turned = dict[tuple[str, tuple[int, ...]], str]
+"""Names of constants made by transposing others, by what they were made of: a constant and an order of axes."""
+
+
+def _turned(graph: Graph, node: NodeProto, made: Turned) -> str:
+    """The initializer that holds a constant as this Transpose gives it; made once, however many nodes want it."""
+    given = node.input[0]
+    reverse = range(len(graph.constants[given].dims) - 1, -1, -1)
+    order = next((tuple(a.ints) for a in node.attribute if a.name == "perm"), tuple(reverse))
+    if (given, order) not in made:
+        made[given, order] = node.output[0]
+        values = np.ascontiguousarray(np.transpose(graph.weight(given), order))
+        graph.model.graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
+    return made[given, order]
+
+
+def _standing_in(graph: Graph, made: Turned) -> dict[str, str]:
+    """What only renames or turns a constant, and which constant to read in its place."""
+    outputs = {facts.name for facts in graph.outputs}
+    found: dict[str, str] = {}
+    for node in graph.nodes:
+        if node.domain not in DEFAULT_DOMAINS or not node.input or node.input[0] not in graph.constants:
+            continue
+        if node.op_type == "Identity" and node.output[0] not in outputs:
+            found[node.output[0]] = node.input[0]
+        elif node.op_type == "Transpose" and node.output[0] not in outputs:
+            found[node.output[0]] = _turned(graph, node, made)
+    return found
 
 
 def store_weights_directly(graph: Graph) -> None:
-    """Make initializers of what are only aliases and transposes of constants, and drop what is then no longer read.
+    """Let nodes read constants themselves, not aliases and transposes of them; drop what is then no longer read.
 
-    Exporters that fold no constants write biases and the weights of linear layers so.
+    Exporters that fold no constants write biases and the weights of linear layers so. Shared weights stay shared.
     """
-    made = [(node, values) for node in graph.nodes if (values := _standing_for(graph, node)) is not None]
-    for node, values in made:
-        tensor = numpy_helper.from_array(np.ascontiguousarray(values), node.output[0])
-        graph.model.graph.initializer.append(tensor)
-    _remove(graph, [node for node, _ in made])
+    made: Turned = {}
+    while found := _standing_in(graph, made):
+        _remove(graph, found)
+        for node in all_nodes(graph.model):
+            for index, name in enumerate(node.input):
+                node.input[index] = found.get(name, name)
+        graph.reindex()
     drop_unread(graph)
 
 

@@ -11,7 +11,7 @@ from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, num
 
 from whetstone.contract.models import TensorFacts
 from workers.engine.graph.storage import save_model
-from workers.engine.graph.tensors import tensor_facts
+from workers.engine.graph.tensors import dtype_name, tensor_facts
 
 Array = NDArray[np.generic]
 
@@ -127,6 +127,10 @@ class Graph:
                 return None
             tensor = producer.input[0]
         return tensor
+
+    def dtype(self, name: str) -> str:
+        """The numpy name of a constant's type, without reading its values."""
+        return dtype_name(self._constants[name].data_type)
 
     def weight(self, name: str) -> Array:
         """The values of a constant; may be read-only."""

@@ -11,6 +11,7 @@ from workers.engine.graph.storage import elements
 from workers.engine.graph.tensors import is_float
 
 MATRIX_RANK = 2
+SMALL_INTEGERS = ("int8", "uint8", "int4", "uint4")
 
 WEIGHT_INPUTS: dict[str, tuple[int, ...]] = {
     "Conv": (1,),
@@ -73,11 +74,9 @@ def _input(node: NodeProto, index: int) -> str:
     return node.input[index] if index < len(node.input) else ""
 
 
-def _is_weight(graph: Graph, name: str | None) -> bool:
-    if name is None or len(graph.constants[name].dims) < MATRIX_RANK:
-        return False
+def _is_weight(graph: Graph, name: str) -> bool:
     tensor = graph.constants[name]
-    return is_float(tensor) or graph.weight(name).dtype.itemsize == 1
+    return len(tensor.dims) >= MATRIX_RANK and (is_float(tensor) or graph.dtype(name) in SMALL_INTEGERS)
 
 
 def _layers(graph: Graph, node: NodeProto) -> Iterator[Layer]:

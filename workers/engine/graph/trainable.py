@@ -89,7 +89,7 @@ class Trainable(nn.Module):
 
     @staticmethod
     def _is_stored_weight(graph: Graph, name: str) -> bool:
-        return name in graph.constants and graph.weight(name).dtype.kind in "iu"
+        return name in graph.constants and "int" in graph.dtype(name)
 
     def _is_learned(self, graph: Graph, name: str, op: Op, index: int) -> bool:
         tensor = graph.constants[name]

@@ -7,11 +7,12 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto
 
 from workers.engine.graph.graph import Graph, name_of
+from workers.engine.graph.reasons import reason_of
 from workers.engine.graph.storage import stored_bytes
 from workers.engine.graph.tensors import all_nodes, all_tensors, tensor_facts
 from workers.engine.importers.errors import InvalidModel
 from workers.engine.importers.external import check_external, load_external
-from workers.engine.importers.operators import check_interface, check_operators, first_line, upgraded
+from workers.engine.importers.operators import check_interface, check_operators, upgraded
 
 
 def _parse(path: Path) -> ModelProto:
@@ -28,7 +29,7 @@ def _check(path: Path) -> None:
     try:
         onnx.checker.check_model(str(path))
     except Exception as error:  # besides ValidationError, damaged text and numbers raise whatever they meet
-        raise InvalidModel(f"The model is not valid ONNX: {first_line(error)}") from error
+        raise InvalidModel(f"The model is not valid ONNX: {reason_of(error)}") from error
 
 
 def _read_declarations(graph: Graph) -> None:
@@ -58,4 +59,4 @@ def read_onnx(path: Path) -> Graph:
     try:
         return _read(path)
     except (LookupError, TypeError, ValueError) as error:  # text that is no UTF-8, types that do not exist
-        raise InvalidModel(f"The model is damaged: {first_line(error)}") from error
+        raise InvalidModel(f"The model is damaged: {reason_of(error)}") from error

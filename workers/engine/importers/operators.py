@@ -7,6 +7,7 @@ from onnx import ModelProto, NodeProto
 from onnxruntime.capi.onnxruntime_pybind11_state import get_all_operator_schema
 
 from workers.engine.graph.graph import DEFAULT_DOMAINS, Graph, name_of, opset_of
+from workers.engine.graph.reasons import reason_of
 from workers.engine.graph.tensors import all_nodes
 from workers.engine.importers.errors import InvalidModel, UnsupportedOp, UnsupportedOpset
 
@@ -65,18 +66,12 @@ def upgraded(graph: Graph) -> Graph:
         onnx.checker.check_model(model)
     except Exception as error:  # the converter throws many kinds, of which only the message is of use
         raise UnsupportedOpset(
-            f"The model uses opset {opset} and could not be raised to {UPGRADE_TO}: {first_line(error)}",
+            f"The model uses opset {opset} and could not be raised to {UPGRADE_TO}: {reason_of(error)}",
             hint=f"Export it with opset_version={UPGRADE_TO}.",
         ) from error
     if not model.metadata_props:
         model.metadata_props.extend(graph.model.metadata_props)
     return Graph(model, upgraded_from=opset)
-
-
-def first_line(error: Exception) -> str:
-    """The telling part of a library's error: its first line that says something, at most 300 characters."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:300] if lines else type(error).__name__
 
 
 def check_interface(graph: Graph) -> None:

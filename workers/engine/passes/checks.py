@@ -12,23 +12,24 @@ from workers.engine.data.fit import fixed_at_one
 from workers.engine.data.samples import Samples
 from workers.engine.data.synthesis import random_inputs
 from workers.engine.graph.graph import Array, Graph
+from workers.engine.graph.reasons import reason_of
 from workers.engine.graph.session import Session
-from workers.engine.importers.operators import first_line
 from workers.engine.passes.errors import BrokenResult
 
 BATCHES = (1, 3)
 """A graph that is only right at the batch size it was made with shows itself at another."""
 
 
+def _interface(graph: Graph) -> list[tuple[object, ...]]:
+    """What callers rely on. Shapes of outputs are left out: many exporters declare none, and some wrong ones."""
+    return [*((i.name, i.dtype, i.shape) for i in graph.inputs), *((o.name, o.dtype) for o in graph.outputs)]
+
+
 def same_interface(before: Graph, after: Graph) -> None:
-    """Raises BrokenResult unless names, types and axes of inputs and outputs are the same."""
-    for old, new in zip(
-        (before.inputs, [(o.name, o.dtype) for o in before.outputs]),
-        (after.inputs, [(o.name, o.dtype) for o in after.outputs]),
-        strict=True,
-    ):
-        if old != new:
-            raise BrokenResult(f"The pass changed the model's interface from {old} to {new}.")
+    """Raises BrokenResult unless inputs and outputs have the same names and types, and inputs the same axes."""
+    old, new = _interface(before), _interface(after)
+    if old != new:
+        raise BrokenResult(f"The pass changed the model's inputs and outputs from {old} to {new}.")
 
 
 def probes(graph: Graph, data: Samples | None) -> list[dict[str, Array]]:
@@ -54,7 +55,7 @@ def _outputs(graph: Graph, inputs: list[dict[str, Array]], folder: Path, *, name
         try:
             made.append(session.run(feed))
         except Exception as error:  # noqa: BLE001 - the runtime has a dozen kinds; each means "not with this input"
-            made.append(first_line(error))
+            made.append(reason_of(error))
     return made
 
 
@@ -71,7 +72,7 @@ def run_both(
         try:
             results = _outputs(after, inputs, Path(name), name="after")
         except Exception as error:
-            raise BrokenResult(f"The result cannot be loaded: {first_line(error)}") from error
+            raise BrokenResult(f"The result cannot be loaded: {reason_of(error)}") from error
     pairs = []
     for original, result in zip(originals, results, strict=True):
         if isinstance(original, str):

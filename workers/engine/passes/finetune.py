@@ -6,7 +6,10 @@ from workers.engine.data.fit import fixed_at_one
 from workers.engine.data.samples import Samples
 from workers.engine.graph.edit import separate_statistics
 from workers.engine.graph.graph import Graph
+from workers.engine.graph.layers import layers_of
 from workers.engine.graph.trainable import Trainable
+from workers.engine.passes.checks import same_interface
+from workers.engine.passes.errors import BrokenResult
 from workers.engine.passes.graph_pass import Context, GraphPass, Outcome
 from workers.engine.passes.learning import Masks, labelled, telling, trainable
 from workers.engine.training.loop import Course, Learned, learn
@@ -33,6 +36,13 @@ class FinetunePass(GraphPass[Finetune]):
         """Zeros of matrices and kernels are held; a bias that happens to be zero may move."""
         held = {n: w.data for n, w in module.weights.items() if w.dim() >= MATRIX_RANK and self.config.hold_sparsity}
         return Masks(held)
+
+    def ensures(self, before: Graph, after: Graph) -> None:
+        same_interface(before, after)
+        for layer in layers_of(before):
+            old, new = before.weight(layer.weight), after.weight(layer.weight)
+            if self.config.hold_sparsity and old.dtype.kind == "f" and new[old == 0].any():
+                raise BrokenResult(f"Weights of '{layer.name}' that were zero are so no longer.")
 
     def run(self, graph: Graph, data: Samples | None, context: Context) -> Outcome:
         samples = labelled(data)

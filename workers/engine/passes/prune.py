@@ -49,9 +49,7 @@ class PrunePass(GraphPass[Prune]):
 
     def _layers(self, graph: Graph) -> tuple[Layer, ...]:
         return tuple(
-            layer
-            for layer in layers_of(graph)
-            if layer.op in PRUNABLE and graph.weight(layer.weight).dtype == np.float32
+            layer for layer in layers_of(graph) if layer.op in PRUNABLE and graph.dtype(layer.weight) == "float32"
         )
 
     def _weights(self, graph: Graph) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from workers.engine.errors import EngineError
 from workers.engine.graph.edit import name_nodes, store_constants_as_initializers, store_weights_directly
 from workers.engine.graph.graph import Array, Graph, name_of
 from workers.engine.graph.layers import Layer, layers_of
-from workers.engine.importers.operators import first_line
+from workers.engine.graph.reasons import reason_of
 from workers.engine.passes.errors import BrokenResult, NeedsDataset, NothingToDo
 from workers.engine.passes.graph_pass import Context, GraphPass, Outcome
 from workers.engine.passes.names import check_names, excluded_weights
@@ -47,7 +47,7 @@ class QuantizePass(GraphPass[Quantize]):
     def _candidates(self, graph: Graph) -> list[Layer]:
         excluded = excluded_weights(graph, self.config.exclude)
         layers = (layer for layer in layers_of(graph) if layer.op in self._ops and layer.weight not in excluded)
-        return [layer for layer in layers if graph.weight(layer.weight).dtype == np.float32]
+        return [layer for layer in layers if graph.dtype(layer.weight) == "float32"]
 
     def requires(self, graph: Graph, data: Samples | None) -> None:
         check_names(graph, self.config.exclude)
@@ -112,7 +112,7 @@ class QuantizePass(GraphPass[Quantize]):
         except EngineError:
             raise
         except Exception as error:  # onnxruntime's quantizers raise whatever they stumble over
-            raise BrokenResult(f"onnxruntime's quantizer fails on this model: {first_line(error)}") from error
+            raise BrokenResult(f"onnxruntime's quantizer fails on this model: {reason_of(error)}") from error
         changes = tuple(self._change(layer, ready, after, exclude) for layer in layers_of(ready))
         count = sum(change.kept_because is None for change in changes)
         if not count:
@@ -129,7 +129,7 @@ class QuantizePass(GraphPass[Quantize]):
 
     def _change(self, layer: Layer, before: Graph, after: Graph, excluded: list[str]) -> LayerChange:
         made = next((f"{layer.weight}{s}" for s in SUFFIXES if f"{layer.weight}{s}" in after.constants), None)
-        dtype = str(before.weight(layer.weight).dtype)
+        dtype = before.dtype(layer.weight)
         if made is not None and layer.name not in excluded:
             scales = after.constants.get(f"{made.removesuffix('_quantized')}_scale")
             how = "per channel" if scales is not None and scales.dims and scales.dims[0] > 1 else "per tensor"
@@ -148,6 +148,6 @@ class QuantizePass(GraphPass[Quantize]):
             return "it is excluded"
         if layer.op not in self._ops:
             return f"{layer.op} has no {self.config.activations} int8 form in onnxruntime"
-        if before.weight(layer.weight).dtype != np.float32:
+        if before.dtype(layer.weight) != "float32":
             return "its weight is not float32"
         return "onnxruntime's quantizer left it; its weight may be computed (try 'simplify' first) or shared"

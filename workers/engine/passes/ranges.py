@@ -9,8 +9,8 @@ import onnx
 from onnx import ModelProto, TensorProto, helper
 
 from workers.engine.graph.graph import Array, Graph
+from workers.engine.graph.reasons import reason_of
 from workers.engine.graph.session import Session
-from workers.engine.importers.operators import first_line
 from workers.engine.passes.errors import CalibrationFailed
 
 Ranges = dict[str, tuple[Array, Array]]
@@ -73,7 +73,7 @@ def find_ranges(model: ModelProto, batches: Iterator[dict[str, Array]], scratch:
         except CalibrationFailed:
             raise
         except Exception as error:  # whatever the runtime says about a graph or a sample
-            raise CalibrationFailed(f"A calibration sample could not be run: {first_line(error)}") from error
+            raise CalibrationFailed(f"A calibration sample could not be run: {reason_of(error)}") from error
     return found
 
 
