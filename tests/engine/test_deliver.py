@@ -76,7 +76,8 @@ def test_a_smaller_result_is_delivered(tmp_path: Path) -> None:
     assert report.result.size == (tmp_path / "result.onnx").stat().st_size
     fractions = [message.fraction for message in told if isinstance(message, Progress)]
     assert fractions == sorted(fractions)
-    assert fractions[-1] == pytest.approx(1)
+    assert fractions[-1] == pytest.approx(1, abs=0.01)
+    assert len(fractions) < 600
     assert any("speedup" in message.metrics for message in told if isinstance(message, Progress))
 
 

@@ -23,6 +23,7 @@ from workers.engine.request import Done, MadeFile, Message, Progress, Request
 from workers.engine.targets.choose import delivered_name, runtime_for
 
 VERIFIED_SAMPLES = 32
+STEP = 0.002
 
 Tell = Callable[[Message], None]
 
@@ -36,15 +37,18 @@ class Candidate:
 
 
 class Stage:
-    """A stretch of the step's progress, from `start` to `end`."""
+    """A stretch of the step's progress, from `start` to `end`; told in steps of `STEP`."""
 
     def __init__(self, tell: Tell, start: float, end: float, message: str) -> None:
         self._tell, self._start, self._end, self._message = tell, start, end, message
+        self._next = 0.0
         self.at(0.0)
 
     def at(self, share: float, **metrics: float) -> None:
         fraction = self._start + share * (self._end - self._start)
-        self._tell(Progress(fraction=fraction, message=self._message, metrics=metrics))
+        if fraction >= self._next:
+            self._next = fraction + STEP
+            self._tell(Progress(fraction=fraction, message=self._message, metrics=metrics))
 
 
 def deliver(request: Request, task: Deliver, tell: Tell) -> Done:

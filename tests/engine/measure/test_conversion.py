@@ -45,7 +45,7 @@ def test_an_output_near_zero_is_not_wrong_for_it() -> None:
 
 
 def test_a_mismatch_names_the_output_and_both_numbers() -> None:
-    with pytest.raises(ResultMismatch, match=r"output y is off by 0\.5 of its size; 0\.001 is allowed"):
+    with pytest.raises(ResultMismatch, match=r"output 'y' is off by 0\.5 of its size; 0\.001 is allowed"):
         verify(Scaled(1), Scaled(1.5), batches(1), 1e-3)
 
 

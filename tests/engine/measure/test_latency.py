@@ -121,7 +121,7 @@ def test_both_sides_are_measured(tmp_path: Path) -> None:
 def test_more_threads_than_cores_are_refused() -> None:
     with pytest.raises(TooManyThreads, match="threads is 4096") as error:
         cores_for(4096)
-    assert "leave threads out" in str(error.value.as_failure().hint)
+    assert "or leave threads out" in str(error.value.as_failure().hint)
 
 
 def test_the_environment_names_what_took_part() -> None:

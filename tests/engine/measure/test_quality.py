@@ -109,7 +109,7 @@ def test_values_that_are_no_numbers_must_be_the_same_in_both() -> None:
     meter = FidelityMeter(synthetic=False)
     meter.add({"y": masked}, {"y": masked}, 2)
     assert meter.fidelity().sqnr_db is None
-    with pytest.raises(NotFinite, match="output y"):
+    with pytest.raises(NotFinite, match="Output 'y' holds NaN"):
         meter.add({"y": floats([1.0, 1.0])}, {"y": floats([np.nan, 1.0])}, 1)
     with pytest.raises(NotFinite):
         meter.add({"y": masked}, {"y": floats([-5.0, 1.0], [np.nan, 2.0])}, 2)

@@ -222,6 +222,8 @@ def test_what_can_be_drawn_of_a_layer(text: str | None, percent: float | None, b
         (wording.signed(0.5), "+0.50"),
         (wording.change(2.0, 1.0), f"{MINUS}50%"),
         (wording.change(0.0, 1.0), ""),
+        (wording.change(1.0, 0.999), "0%"),
+        (wording.seconds(0.059), "59 ms"),
         (wording.smaller(1), "the same size"),
         (wording.smaller(0.5), "2× larger"),
         (wording.count_of(1_234_567), "1\u202f234\u202f567"),

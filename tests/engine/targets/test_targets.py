@@ -1,5 +1,6 @@
 """Each runtime converts, loads and runs small models, and says where and in what precision it ran them."""
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -190,6 +191,19 @@ def test_openvino_is_imported_without_its_telemetry() -> None:
     loaded = loaded_after("import workers.engine.targets.openvino_cpu")
     assert "openvino" in loaded
     assert not any(name.startswith("openvino_telemetry") for name in loaded)
+
+
+def test_onnxruntime_is_imported_without_its_telemetry(tmp_path: Path) -> None:
+    model = models.saved(models.relu(), tmp_path / "model.onnx")
+    home = tmp_path / "home"
+    home.mkdir()
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom workers.engine.targets.onnxruntime_cpu import OnnxRuntimeCpu\n"
+        "OnnxRuntimeCpu().load(Path(sys.argv[1]), 1)"
+    )
+    environment = {name: value for name, value in os.environ.items() if name not in {"CI", "ORT_DISABLE_TELEMETRY"}}
+    subprocess.run([sys.executable, "-c", script, model], check=True, env=environment | {"HOME": str(home)})
+    assert not list(home.rglob("*"))  # where it would keep the id of this device
 
 
 def test_a_process_loads_only_the_runtime_it_measures() -> None:

@@ -31,7 +31,7 @@ class ResultMismatch(EngineError):
     """The converted model does not give the results of the graph it was made from."""
 
     code = FailureCode.RESULT_MISMATCH
-    hint = "choose another target for this model; the graph itself is not at fault"
+    hint = "Choose another target for this model; the graph itself is not at fault."
 
 
 class Runs(Protocol):
@@ -59,7 +59,7 @@ def verify(reference: Runs, delivered: Runs, batches: Iterable[Batch], tolerance
     worst = max(relative, key=relative.__getitem__)
     if relative[worst] > tolerance:
         raise ResultMismatch(
-            f"after conversion, output {worst} is off by {relative[worst]:.2g} of its size; {tolerance:g} is allowed"
+            f"After conversion, output '{worst}' is off by {relative[worst]:.2g} of its size; {tolerance:g} is allowed."
         )
     return Conversion(
         samples=samples,

@@ -74,13 +74,15 @@ def comparable(name: str, expected: Array, got: Array) -> tuple[NDArray[np.float
     Raises: ShapesDiffer, NotFinite.
     """
     if expected.shape != got.shape:
-        raise ShapesDiffer(f"output {name} has shape {list(got.shape)} instead of {list(expected.shape)}")
+        raise ShapesDiffer(f"Output '{name}' has shape {list(got.shape)} instead of {list(expected.shape)}.")
     left, right = expected.astype(np.float64), got.astype(np.float64)
     same = (left == right) | (np.isnan(left) & np.isnan(right))
     void = same & ~np.isfinite(left)
     left[void] = right[void] = 0
     if not (np.isfinite(left).all() and np.isfinite(right).all()):
-        raise NotFinite(f"output {name} holds NaN or infinite values that the model it is compared with does not have")
+        raise NotFinite(
+            f"Output '{name}' holds NaN or infinite values where the model it is compared with has numbers."
+        )
     return left, right
 
 

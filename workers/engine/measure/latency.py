@@ -131,8 +131,8 @@ def cores_for(threads: int | None) -> tuple[int, ...]:
     cores = usable_cores()
     if threads is not None and threads > len(cores):
         raise TooManyThreads(
-            f"measurement.threads is {threads}, but this worker has {len(cores)} cores",
-            hint=f"ask for at most {len(cores)} threads, or leave threads out to use all cores",
+            f"measurement.threads is {threads}, but this worker has {len(cores)} cores.",
+            hint=f"Ask for at most {len(cores)} threads, or leave threads out to use all cores.",
         )
     return cores[:threads]
 

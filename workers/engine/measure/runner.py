@@ -88,7 +88,7 @@ def serve(commands: TextIO) -> Iterator[Loaded | Timed | Closed | Refused]:
             case Close() if runner:
                 yield runner.close()
             case Burst() | Close():
-                raise EngineError("the first command must be load")
+                raise EngineError("The first command must be load.")
             case _:
                 assert_never(command)
 
@@ -114,9 +114,9 @@ def _as_failure(error: Exception) -> Failure:
         case EngineError():
             return error.as_failure()
         case MemoryError():
-            return Failure(code=FailureCode.OUT_OF_MEMORY, message="the model does not fit in memory")
+            return Failure(code=FailureCode.OUT_OF_MEMORY, message="The model does not fit in memory.")
         case _:
-            return Failure(code=FailureCode.RUNTIME_CRASHED, message=f"the runtime failed: {error}"[:500])
+            return Failure(code=FailureCode.RUNTIME_CRASHED, message=f"The runtime failed: {error}"[:500])
 
 
 if __name__ == "__main__":

@@ -90,13 +90,13 @@ class Side:
         if isinstance(answer, Refused):
             raise RunnerRefused(answer.failure)
         if not isinstance(answer, expected):
-            raise RuntimeCrashed(f"the measured process answered {answer.said} to {command.do}")
+            raise RuntimeCrashed(f"The measured process answered {answer.said} to {command.do}.")
         return answer
 
     def _obituary(self) -> str:
         status = self._process.wait()
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-        return f"the process that ran the model {how}: {self._errors.read_text(errors='replace').strip()[-TAIL:]}"
+        return f"The process that ran the model {how}: {self._errors.read_text(errors='replace').strip()[-TAIL:]}"
 
 
 def _start(scratch: Path, errors: Path) -> subprocess.Popen[str]:
@@ -109,7 +109,8 @@ def _start(scratch: Path, errors: Path) -> subprocess.Popen[str]:
             stderr=stderr,
             text=True,
             cwd=scratch,
-            env=os.environ | {"PYTHONPATH": str(SOURCES), "TMPDIR": str(scratch), "HOME": str(scratch)},
+            env=os.environ
+            | {"PYTHONPATH": str(SOURCES), "TMPDIR": str(scratch), "HOME": str(scratch), "ORT_DISABLE_TELEMETRY": "1"},
         )
 
 
@@ -123,5 +124,5 @@ def _write(inputs: Arrays, scratch: Path) -> dict[str, Path]:
 
 def _open(pipe: IO[str] | None) -> IO[str]:
     if pipe is None:
-        raise RuntimeCrashed("the measured process has no pipe to talk through")
+        raise RuntimeCrashed("The measured process has no pipe to talk through.")
     return pipe

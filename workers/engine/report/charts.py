@@ -6,11 +6,13 @@ from typing import Any
 
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from whetstone.contract.reports import Curve, Estimate, Latency, LayerChange, TargetReport
 from workers.engine.report.drawing import INK, MUTED, ORIGINAL, PAPER, RESULT, SERIES, chart
 from workers.engine.report.wording import interval, milliseconds, size, times
 
+DASHED = (0, (5, 2))
 MOST_LAYERS = 40
 LONGEST_NAME = 28
 BAR_PIXELS = 22
@@ -40,22 +42,23 @@ def speedup_chart(name: str, speedup: Estimate) -> Markup:
 
 
 def latency_chart(name: str, original: Latency, result: Latency) -> Markup:
-    """How many calls were done after how long. The slowest of a hundred is left out: it would flatten all others."""
+    """How many calls were done after how long. Calls of twice the p90 and more are cut off: they would flatten all."""
     with chart(name, height=304) as drawing:
-        for latency, color, style, label in (
-            (original, ORIGINAL, (0, (5, 2)), "original"),
-            (result, RESULT, "-", "result"),
-        ):
-            shares = [100 * index / (len(latency.curve) - 1) for index in range(len(latency.curve))]
-            drawing.axes.plot(latency.curve[:-1], shares[:-1], color=color, linestyle=style, label=label)
-        drawing.axes.set(ylim=(0, 102), xlabel="milliseconds", ylabel="% of calls done")
-        drawing.axes.set_xlim(left=0)
+        _draw_distribution(drawing.axes, original, "original", color=ORIGINAL, linestyle=DASHED)
+        _draw_distribution(drawing.axes, result, "result", color=RESULT, linestyle="-")
+        right = max(min(2 * latency.curve[90], latency.curve[-1]) for latency in (original, result))
+        drawing.axes.set(xlim=(0, 1.03 * right), ylim=(0, 102), xlabel="milliseconds", ylabel="% of calls done")
         drawing.axes.legend(loc="lower right")
         drawing.label = (
             f"Latency distribution: mean {milliseconds(original.mean_ms)} of the original, "
             f"{milliseconds(result.mean_ms)} of the result"
         )
     return drawing.svg
+
+
+def _draw_distribution(axes: Axes, latency: Latency, label: str, **style: Any) -> None:
+    """`curve` holds quantiles from 0 to 100 percent, one a percent."""
+    axes.plot(latency.curve, range(len(latency.curve)), label=label, **style)
 
 
 def size_chart(name: str, report: TargetReport) -> Markup:
@@ -76,11 +79,12 @@ def curves_chart(name: str, curves: Sequence[Curve]) -> Markup:
                 curve.x,
                 curve.y,
                 color=SERIES[index % len(SERIES)],
-                linestyle="-" if index % 2 == 0 else (0, (5, 2)),
+                linestyle="-" if index % 2 == 0 else DASHED,
                 marker="o" if len(curve.x) == 1 else None,
                 label=_shown(curve.name),
             )
         drawing.axes.set(xlabel=_shown(curves[0].x_label), ylabel=_shown(curves[0].y_label))
+        drawing.axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if len(curves) > 1:
             drawing.axes.legend()
         drawing.label = "; ".join(f"{curve.name} from {curve.y[0]:.3g} to {curve.y[-1]:.3g}" for curve in curves)

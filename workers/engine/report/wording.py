@@ -39,7 +39,7 @@ def milliseconds(value: float) -> str:
 
 def seconds(value: float) -> str:
     minutes, rest = divmod(round(value), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{number(value)} s"
+    return f"{minutes} min {rest} s" if minutes else milliseconds(SECOND_MS * value)
 
 
 def size(value: float) -> str:
@@ -67,7 +67,10 @@ def signed(value: float) -> str:
 
 def change(original: float, result: float) -> str:
     """In percent of the original."""
-    return f"{100 * (result / original - 1):+.0f}%".replace("-", MINUS) if original else ""
+    if not original:
+        return ""
+    text = f"{100 * (result / original - 1):+.0f}%".replace("-", MINUS)
+    return "0%" if text[1:] == "0%" else text
 
 
 def smaller(ratio: float) -> str:

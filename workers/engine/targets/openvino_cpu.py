@@ -94,7 +94,7 @@ class OpenVinoCpu:
 
     def _require_precision(self) -> None:
         if self.precision is Precision.BF16 and not NATIVE_BF16 & cpu_flags():
-            raise PrecisionNotOffered("this processor has no native bfloat16")
+            raise PrecisionNotOffered("This processor has no native bfloat16.")
 
 
 class OvSession:

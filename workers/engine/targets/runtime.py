@@ -29,7 +29,7 @@ class PrecisionNotOffered(EngineError):
     """This processor does not compute in the precision of the target."""
 
     code = FailureCode.TARGET_BUILD_FAILED
-    hint = "choose a target without this precision, or run the job on a worker whose processor has it"
+    hint = "Choose a target without this precision, or run the job on a worker whose processor has it."
 
 
 class ProviderFellBack(EngineError):
