@@ -1,34 +1,38 @@
-"""Whetstone sharpens trained models: the client and the command line."""
+"""Whetstone sharpens trained models: the client and the command line.
 
-from whetstone.client import Client
-from whetstone.contract.jobs import Assurance, Budget, JobSpec, Measurement, Objective, Recipe
-from whetstone.contract.passes import (
-    Activations,
-    EarlyStopping,
-    Finetune,
-    Learning,
-    Polynomial,
-    Prune,
-    Quantize,
-    Simplify,
-)
-from whetstone.contract.targets import Target
+What is named here is loaded when it is first used, so that the service, which shares the contract, loads no client.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from whetstone.client import Client
+    from whetstone.contract.jobs import Assurance, Budget, JobSpec, Measurement, Objective, Recipe
+    from whetstone.contract.passes import Finetune, Prune, Quantize, Simplify
+    from whetstone.contract.targets import Target
 
 __all__ = [
-    "Activations",
     "Assurance",
     "Budget",
     "Client",
-    "EarlyStopping",
     "Finetune",
     "JobSpec",
-    "Learning",
     "Measurement",
     "Objective",
-    "Polynomial",
     "Prune",
     "Quantize",
     "Recipe",
     "Simplify",
     "Target",
 ]
+
+_HOMES = {"Client": "client", "Target": "contract.targets"}
+_HOMES |= dict.fromkeys(("Finetune", "Prune", "Quantize", "Simplify"), "contract.passes")
+_HOMES |= dict.fromkeys(("Assurance", "Budget", "JobSpec", "Measurement", "Objective", "Recipe"), "contract.jobs")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'whetstone' has no attribute {name!r}")
+    return getattr(import_module(f"whetstone.{_HOMES[name]}"), name)

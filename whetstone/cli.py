@@ -135,6 +135,7 @@ def optimize(
     max_size_mb: Annotated[float | None, typer.Option(help="limit of the file's size")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="batch that is measured")] = 1,
     threads: Annotated[int | None, typer.Option(min=1, help="threads that are measured")] = None,
+    seconds: Annotated[float, typer.Option(min=1, max=600, help="how long to measure each target")] = 30,
     output: Annotated[Path, typer.Option("--output", "-o", help="folder for the results")] = Path("whetstone-results"),
     detach: Annotated[bool, typer.Option(help="do not wait; print the job's id")] = False,
     as_json: AsJson = False,
@@ -158,7 +159,7 @@ def optimize(
                 max_latency_ms=max_latency_ms,
                 max_size_mb=max_size_mb,
             ),
-            measurement=Measurement(batch_size=batch_size, threads=threads),
+            measurement=Measurement(batch_size=batch_size, threads=threads, max_seconds=seconds),
         )
         job = client.jobs.submit(spec)
         if detach:

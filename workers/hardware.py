@@ -1,16 +1,13 @@
 """What this machine is and which targets it can run."""
 
 import os
-import platform
 from importlib.metadata import version
-from pathlib import Path
 
 import psutil
 
 from whetstone.contract.steps import Enrol
 from whetstone.contract.targets import HardwareClass, Target
-
-_BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
+from workers.engine.targets.processor import computes_bf16, cpu_model
 
 
 def describe(worker_id: str, name: str, hardware: HardwareClass) -> Enrol:
@@ -20,7 +17,7 @@ def describe(worker_id: str, name: str, hardware: HardwareClass) -> Enrol:
         hardware=hardware,
         targets=tuple(target for target in Target if offers(target)),
         version=version("onnxruntime"),
-        cpu=cpu_name(),
+        cpu=cpu_model(),
         cores=os.cpu_count() or 1,
         memory=psutil.virtual_memory().total,
     )
@@ -31,20 +28,4 @@ def offers(target: Target) -> bool:
         case Target.ONNXRUNTIME_CPU | Target.OPENVINO_CPU:
             return True
         case Target.OPENVINO_CPU_BF16:
-            return bool(_BF16_FLAGS & cpu_flags())
-
-
-def cpu_name() -> str:
-    return _cpuinfo("model name") or platform.processor() or platform.machine()
-
-
-def cpu_flags() -> set[str]:
-    return set(_cpuinfo("flags").split())
-
-
-def _cpuinfo(field: str) -> str:
-    path = Path("/proc/cpuinfo")
-    if not path.exists():
-        return ""
-    lines = path.read_text().splitlines()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(field)), "")
+            return computes_bf16()

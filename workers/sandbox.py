@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -162,11 +163,16 @@ def _environment() -> dict[str, str]:
         "MALLOC_ARENA_MAX": "2",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONPATH": str(Path(__file__).parents[1]),
-        "MPLCONFIGDIR": "/nonexistent",  # matplotlib would otherwise write to a home folder
+        "MPLCONFIGDIR": str(_fonts()),
         "HF_HUB_OFFLINE": "1",
-        "OPENVINO_TELEMETRY_OPT_OUT": "1",
+        "ORT_DISABLE_TELEMETRY": "1",
     }
     return kept | fixed
+
+
+def _fonts() -> Path:
+    """A folder for matplotlib's list of fonts, filled by the first forkserver and read by the others."""
+    return Path(tempfile.gettempdir()) / f"whetstone-fonts-{os.getuid()}"
 
 
 def _parse(line: bytes) -> Message:

@@ -125,7 +125,7 @@ def overflow() -> onnx.ModelProto:
 
 
 def division_by_zero() -> onnx.ModelProto:
-    """onnxruntime looks for this one, and refuses to go on."""
+    """Onnxruntime looks for this one, and refuses to go on."""
     body = """g (float[N,3] x) => (float[N,3] y) {
         whole = Cast <to = 6> (x)
         zero = Sub(whole, whole)

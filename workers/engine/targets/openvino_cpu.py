@@ -1,15 +1,16 @@
 """OpenVINO on the CPU: the delivered file is a zip of its IR, `model.xml` and `model.bin`."""
 
 import shutil
-import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import openvino as ov
+
 from whetstone.contract.reports import OperatorTime
-from workers.engine.targets.processor import cpu_flags
+from workers.engine.targets.processor import computes_bf16
 from workers.engine.targets.runtime import (
     PROFILED_RUNS,
     Array,
@@ -21,19 +22,10 @@ from workers.engine.targets.runtime import (
     first_line,
 )
 
-# `import openvino` itself sends an event to its maker, and takes a missing consent file for consent. Without this
-# package it falls back to a stub that sends nothing.
-sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
-
-import openvino as ov  # noqa: E402
-
 DEVICE = "CPU"
 PARTS = ("model.xml", "model.bin")
 LONG_AGO = (1980, 1, 1, 0, 0, 0)
 """The earliest time a zip can hold: the same model must give the same bytes."""
-
-NATIVE_BF16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
-"""OpenVINO also lists BF16 where it only emulates it, so the processor is asked."""
 
 NOT_RUN = "not_executed"
 
@@ -93,7 +85,7 @@ class OpenVinoCpu:
             raise TargetBuildFailed(f"OpenVINO cannot load the model: {first_line(error)}") from error
 
     def _require_precision(self) -> None:
-        if self.precision is Precision.BF16 and not NATIVE_BF16 & cpu_flags():
+        if self.precision is Precision.BF16 and not computes_bf16():
             raise PrecisionNotOffered("This processor has no native bfloat16.")
 
 

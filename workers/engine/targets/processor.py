@@ -6,6 +6,7 @@ import time
 from functools import cache
 from pathlib import Path
 
+NATIVE_BF16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})  # instructions that compute in bfloat16
 CPUINFO = Path("/proc/cpuinfo")
 STAT = Path("/proc/stat")
 CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
@@ -16,6 +17,11 @@ TOPOLOGY = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 def cpu_flags() -> frozenset[str]:
     """Instruction set extensions, in Linux's names (`avx512_bf16`, `amx_int8`; `bf16`, `i8mm` on Arm)."""
     return frozenset((_cpuinfo("flags") or _cpuinfo("Features")).split())
+
+
+def computes_bf16() -> bool:
+    """Whether bfloat16 arithmetic is native here, not emulated."""
+    return bool(NATIVE_BF16 & cpu_flags())
 
 
 def cpu_model() -> str:
