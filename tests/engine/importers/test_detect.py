@@ -181,6 +181,27 @@ def test_zip_with_external_data_opens(tmp_path: Path) -> None:
     assert open_model(path, tmp_path).weight("w1").tobytes() == weight
 
 
+def test_functions_of_the_file_are_written_out(tmp_path: Path) -> None:
+    model = models.parsed("g (float[N,3] x) => (float[N,3] y) { y = mine.twice(x) }", domains=', "mine": 1')
+    function = onnx.parser.parse_function(
+        '<domain: "mine", opset_import: ["" : 17]> twice (a) => (b) { b = Add(a, a) }'
+    )
+    model.functions.append(function)
+    graph = open_model(models.saved(model, tmp_path / "m"), tmp_path)
+    assert [node.op_type for node in graph.nodes] == ["Add"]
+
+
+def test_functions_that_unfold_without_end_are_refused(tmp_path: Path) -> None:
+    model = models.parsed("g (float[N,3] x) => (float[N,3] y) { y = mine.f30(x) }", domains=', "mine": 1')
+    head = '<domain: "mine", opset_import: ["" : 17, "mine": 1]>'
+    texts = [f"{head} f{i} (a) => (b) {{ c = mine.f{i - 1}(a) b = mine.f{i - 1}(c) }}" for i in range(1, 31)]
+    texts.append(f"{head} f0 (a) => (b) {{ b = Add(a, a) }}")
+    model.functions.extend(map(onnx.parser.parse_function, texts))
+    with pytest.raises(EngineError) as caught:
+        open_model(models.saved(model, tmp_path / "m"), tmp_path)
+    assert caught.value.code == CODE.UNSAFE_FILE
+
+
 def test_contrib_operator_of_the_runtime_is_known(tmp_path: Path) -> None:
     model = models.parsed(
         "g (float[N,3] x) => (float[N,3] y) { y = com.microsoft.FastGelu(x) }", domains=', "com.microsoft": 1'

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import ModelProto
 
 from workers.engine.graph.graph import Graph, name_of
@@ -12,13 +11,14 @@ from workers.engine.graph.storage import stored_bytes
 from workers.engine.graph.tensors import all_nodes, all_tensors, tensor_facts
 from workers.engine.importers.errors import InvalidModel
 from workers.engine.importers.external import check_external, load_external
+from workers.engine.importers.functions import without_functions
 from workers.engine.importers.operators import check_interface, check_operators, upgraded
 
 
 def _parse(path: Path) -> ModelProto:
     try:
         model = onnx.load_model(path, load_external_data=False)
-    except DecodeError as error:
+    except Exception as error:  # protobuf says that it cannot be parsed in more than one way
         raise InvalidModel("The file is not ONNX, or breaks off before its end.") from error
     if not model.opset_import or not model.graph.node:
         raise InvalidModel("The file is not ONNX: it names no operator version or has no nodes.")
@@ -49,7 +49,7 @@ def _read(path: Path) -> Graph:
     check_operators(model)
     _check(path)
     load_external(model, path.parent)
-    graph = Graph(model)
+    graph = Graph(without_functions(model))
     _read_declarations(graph)
     return upgraded(graph)
 
@@ -58,5 +58,5 @@ def read_onnx(path: Path) -> Graph:
     """Read `path`; external data must lie in its folder. Raises the errors of this package, never another's."""
     try:
         return _read(path)
-    except (LookupError, TypeError, ValueError) as error:  # text that is no UTF-8, types that do not exist
+    except (LookupError, RuntimeError, TypeError, ValueError) as error:  # text that is no UTF-8, unknown types, …
         raise InvalidModel(f"The model is damaged: {reason_of(error)}") from error
