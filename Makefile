@@ -16,7 +16,7 @@ setup: ## make .venv and install everything in it (done by the others when neede
 	@GOAL=$(MAKECMDGOALS) $(PYTHON) scripts/install.py
 
 demo: setup ## see two real models come out smaller and faster, with the proof (about four minutes)
-	@$(RUN) examples/demo.py
+	@$(RUN) -m examples.demo
 
 serve: setup ## run the service on this machine until Ctrl-C (PORT=8000)
 	@$(RUN) -m app --port $(or $(PORT),8000)

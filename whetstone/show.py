@@ -92,18 +92,15 @@ def _rows(report: TargetReport) -> Iterator[tuple[str, str, str, str]]:
     before, after = report.original, report.result
     yield "size", _size(before.size), _size(after.size), f"{report.size_ratio:.2f}× smaller"
     for percent in (50, 99):
-        change = f"{_interval(report.speedup, '×')} faster" if percent == 50 else ""  # noqa: PLR2004 - the median
-        yield f"p{percent}", _latency(before.latency, percent), _latency(after.latency, percent), change
+        yield f"p{percent}", _latency(before.latency, percent), _latency(after.latency, percent), ""
+    yield "speed", "", "", _interval(report.speedup, "×")
     if report.accuracy is not None:
         accuracy = report.accuracy
         unit, scale = ("%", 100.0) if accuracy.metric is Metric.ACCURACY else ("", 1.0)
-        drop = _interval(accuracy.drop, " points" if unit else " %")
-        yield (
-            str(accuracy.metric),
-            f"{accuracy.original * scale:.2f}{unit}",
-            f"{accuracy.result * scale:.2f}{unit}",
-            f"{drop} lost",
-        )
+        drop = _interval(accuracy.drop, " pt" if unit else " %")
+        values = (f"{value * scale:.2f}{unit}" for value in (accuracy.original, accuracy.result))
+        yield str(accuracy.metric), *values, ""
+        yield "lost", "", "", drop
     if report.fidelity.agreement is not None:
         yield "agreement", "", "", _interval(report.fidelity.agreement, " %")
 

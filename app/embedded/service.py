@@ -171,6 +171,12 @@ def _wait_ready(url: str, processes: list[Process]) -> None:
     raise PartFailed(f"The API did not answer within {START_SECONDS} seconds; see var/logs/api.log.")
 
 
+def owner_key(service: Running) -> str:
+    """The first owner's API key, from the file that the first start wrote."""
+    fields = dict(line.split(maxsplit=1) for line in service.owner_file.read_text().splitlines())
+    return fields["api_key"]
+
+
 def watch(service: Running) -> None:
     """Until SIGINT or SIGTERM: start again whatever part ended."""
     stop = threading.Event()

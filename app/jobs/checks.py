@@ -177,7 +177,10 @@ def _misfits(model: ModelFacts, dataset: DatasetFacts) -> Iterator[FieldProblem]
         yield FieldProblem(field=name, message="the dataset has this array, the model has no such input")
     for name in inputs.keys() & fields.keys():
         tensor, field = inputs[name], fields[name]
-        if tensor.dtype != field.dtype:
+        if tensor.shape and isinstance(tensor.shape[0], int) and tensor.shape[0] != 1:
+            message = f"the model takes exactly {tensor.shape[0]} samples at once; export it with a dynamic batch or 1"
+            yield FieldProblem(field=name, message=message)
+        elif tensor.dtype != field.dtype:
             yield FieldProblem(field=name, message=f"the model takes {tensor.dtype}, the dataset has {field.dtype}")
         elif not _fits(tensor.shape[1:], field.shape):
             message = f"the model takes {list(tensor.shape)}, a sample of the dataset is {list(field.shape)}"

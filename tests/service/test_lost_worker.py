@@ -32,7 +32,7 @@ def family(pid: int) -> list[psutil.Process]:
 
 
 def test_a_worker_killed_in_the_middle_of_a_step(own: Running, tmp_path: Path) -> None:
-    digits.main(tmp_path)
+    digits.write(tmp_path)
     with Client(own.url, new_tenant(own)) as client:
         model = client.models.upload(tmp_path / "digits.onnx")
         data = client.datasets.upload(tmp_path / "digits.npz")

@@ -24,7 +24,7 @@ from whetstone.contract.targets import Target
 @pytest.fixture(scope="module")
 def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("digits")
-    digits.main(folder)
+    digits.write(folder)
     return folder
 
 
@@ -117,6 +117,8 @@ def test_the_command_line(full: Running, example: Path, tmp_path: Path) -> None:
         "size",
         "--prune",
         "0.99",
+        "--seconds",
+        "2",
         "-o",
         str(tmp_path / "no"),
     )

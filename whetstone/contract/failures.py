@@ -15,6 +15,8 @@ class FailureCode(StrEnum):
     UNSAFE_FILE = "unsafe_file"
     INVALID_DATASET = "invalid_dataset"
     DATASET_MISMATCH = "dataset_mismatch"
+    DATASET_REQUIRED = "dataset_required"
+    UNKNOWN_LAYER = "unknown_layer"
     NOTHING_TO_DO = "nothing_to_do"
     TRAINING_DIVERGED = "training_diverged"
     CALIBRATION_FAILED = "calibration_failed"

@@ -214,7 +214,7 @@ class Curve(Contract):
 
 
 class PassReport(Contract):
-    """What one pass did and cost. `accuracy` is that of the graph after the pass where labels allow it."""
+    """What one pass did and cost, and what the graph is after it."""
 
     index: Count
     config: Pass

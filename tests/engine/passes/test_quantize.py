@@ -111,9 +111,9 @@ def test_ranges_do_not_depend_on_how_samples_are_batched(trained: Graph, digits:
 
 REFUSED: dict[str, tuple[Graph, Quantize, bool, FailureCode, str]] = {
     "no weights": (Graph(models.relu()), Quantize(), True, FailureCode.NOTHING_TO_DO, "no float32 weight"),
-    "no data": (Graph(models.random_mlp()), Quantize(), False, FailureCode.DATASET_MISMATCH, "calibration samples"),
+    "no data": (Graph(models.random_mlp()), Quantize(), False, FailureCode.DATASET_REQUIRED, "calibration samples"),
     "none left": (Graph(models.random_mlp()), Quantize(exclude=("w1", "w2")), True, FailureCode.NOTHING_TO_DO, "left"),
-    "unknown": (Graph(models.random_mlp()), Quantize(exclude=("w9",)), True, FailureCode.INVALID_MODEL, "nearest name"),
+    "unknown": (Graph(models.random_mlp()), Quantize(exclude=("w9",)), True, FailureCode.UNKNOWN_LAYER, "nearest name"),
 }  # fmt: skip
 
 

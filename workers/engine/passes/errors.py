@@ -14,14 +14,14 @@ class NothingToDo(EngineError):
 class UnknownLayer(EngineError):
     """A name in the settings is in no layer of the model."""
 
-    code = FailureCode.INVALID_MODEL
+    code = FailureCode.UNKNOWN_LAYER
     hint = "The model's page lists its layers and weights by name."
 
 
 class NeedsDataset(EngineError):
     """The pass learns from examples, and the job has no dataset."""
 
-    code = FailureCode.DATASET_MISMATCH
+    code = FailureCode.DATASET_REQUIRED
     hint = "Name a dataset in the job."
 
 
