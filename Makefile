@@ -42,7 +42,7 @@ lock: setup ## write requirements/*.txt anew from requirements/*.in
 	@$(RUN) scripts/lock.py
 
 bench: setup ## run the benchmarks (QUICK=1 for about a minute each)
-	@for script in benchmarks/*.py; do $(RUN) $$script $(if $(QUICK),--quick) || exit 1; done
+	@for script in $(filter-out %__init__.py,$(wildcard benchmarks/*.py)); do $(RUN) -m $$(echo $${script%.py} | tr / .) $(if $(QUICK),--quick) || exit 1; done
 
 clean: ## remove .venv and all data of the local service
 	@rm -rf .venv var

@@ -1,7 +1,7 @@
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header
+from fastapi import APIRouter, Body, Depends, Header
 from fastapi.responses import FileResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
@@ -17,6 +17,7 @@ from app.identity.service import Unauthorized
 from app.jobs import service
 from app.jobs.checks import REFUSALS
 from app.jobs.events import follow
+from app.jobs.examples import OPENAPI_EXAMPLES
 from app.jobs.repository import JobNotFound, JobRepository
 from app.models.service import ModelNotFound
 from whetstone.contract.jobs import ArtifactRead, JobRead, JobSpec
@@ -28,7 +29,12 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 
 @router.post("", status_code=202, responses=problems(Unauthorized, ModelNotFound, DatasetNotFound, *REFUSALS))
-async def submit_job(spec: JobSpec, caller: Caller, session: Session, fleet: FleetDep) -> JobRead:
+async def submit_job(
+    spec: Annotated[JobSpec, Body(openapi_examples=OPENAPI_EXAMPLES)],
+    caller: Caller,
+    session: Session,
+    fleet: FleetDep,
+) -> JobRead:
     """Order an optimization. Everything that can be checked is checked now, before it is queued."""
     return await service.read(session, await service.submit(session, fleet, caller, spec))
 

@@ -1,0 +1,88 @@
+"""The small certainties of the control plane."""
+
+import time
+
+import pytest
+
+from app.core.ids import Prefix, new_id
+from app.core.pagination import InvalidCursor, encode, read_cursor
+from app.core.signing import InvalidToken, Signer, Use
+from app.core.storage import Storage, UnsupportedStorage
+from app.main import create_app
+from app.settings import Settings
+from app.uploads.sniff import EmptyFile, UnsafeFile, UnsupportedFormat, check_head
+
+SETTINGS = Settings(
+    database_url="postgresql://nowhere/x",
+    broker_url="redis://nowhere",
+    storage_url="file:///tmp/whetstone-never-written",
+    secret_key="secret",
+    fleet_token="token",
+)
+
+
+def test_ids_sort_by_time() -> None:
+    ids = []
+    for _ in range(5):
+        ids.append(new_id(Prefix.JOB))
+        time.sleep(0.002)
+    assert ids == sorted(ids)
+    assert len(set(ids)) == 5
+
+
+def test_a_token_is_good_for_one_use_until_it_expires() -> None:
+    signer = Signer("secret")
+    token = signer.sign(Use.STEP, 60, step_id="a")
+    assert signer.read(Use.STEP, token)["step_id"] == "a"
+    for use, text in ((Use.FILE, token), (Use.STEP, token + "x"), (Use.STEP, signer.sign(Use.STEP, -1))):
+        with pytest.raises(InvalidToken):
+            signer.read(use, text)
+    with pytest.raises(InvalidToken):
+        Signer("another secret").read(Use.STEP, token)
+
+
+def test_cursors_are_opaque_and_checked() -> None:
+    assert read_cursor(10, encode("job_1")).before_id == "job_1"
+    for wrong in ("ÿ", "a", "====", "aaaa\n"):
+        with pytest.raises(InvalidCursor):
+            read_cursor(10, wrong)
+
+
+@pytest.mark.parametrize("url", ["s3://bucket", "file://relative/folder", "/srv/files", ""])
+def test_a_storage_that_is_not_supported_is_refused_when_the_service_starts(url: str) -> None:
+    with pytest.raises(UnsupportedStorage):
+        Storage(url, Signer("x"), "http://x", 60)
+
+
+@pytest.mark.parametrize(
+    ("head", "error"),
+    [
+        (b"", EmptyFile),
+        (b"\x80\x05abc", UnsafeFile),
+        (b"PK\x03\x04" + b"\0" * 22 + b"\x10\0\0\0" + b"archive/data.pkl", UnsafeFile),
+        (b"\x1f\x8b\x08", UnsupportedFormat),
+    ],
+)
+def test_what_the_first_bytes_give_away(head: bytes, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        check_head(head)
+
+
+@pytest.mark.parametrize("head", [b"\x08\x08\x12", b"PK\x03\x04" + b"\0" * 26 + b"model.onnx", b"\x80\x00", b"\x80"])
+def test_what_may_pass(head: bytes) -> None:
+    check_head(head)
+
+
+def test_openapi_is_complete() -> None:
+    schema = create_app(SETTINGS).openapi()
+    operations = [(path, method, op) for path, item in schema["paths"].items() for method, op in item.items()]
+    assert len(operations) > 25
+    for path, method, operation in operations:
+        assert operation["summary"], (path, method)
+        assert operation["description"], (path, method)
+        if path.startswith("/v1") and path not in ("/v1/login", "/v1/files/{token}"):
+            assert "401" in operation["responses"], (path, method)
+    orders = schema["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]["application/json"]["examples"]
+    assert len(orders) == 3
+    refusals = schema["paths"]["/v1/jobs"]["post"]["responses"]["422"]["content"]["application/problem+json"]
+    assert {"dataset_mismatch", "labels_required", "invalid_plan"} <= set(refusals["examples"])

@@ -1,0 +1,28 @@
+"""The project's own files agree with each other."""
+
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def names(lines: list[str]) -> set[str]:
+    return {re.split(r"[\[<>=~ ]", line.strip(), maxsplit=1)[0] for line in lines if re.match(r"\w", line.strip())}
+
+
+def test_what_a_user_installs_is_what_the_lock_starts_from() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert names(project["dependencies"]) == names((ROOT / "requirements" / "client.in").read_text().splitlines())
+
+
+def test_lock_files_pin_everything_and_name_no_address() -> None:
+    for path in (ROOT / "requirements").glob("*.txt"):
+        for line in path.read_text().splitlines():
+            assert line.startswith("#") or re.fullmatch(r"[a-z0-9._-]+==[^\s+]+( ; .+)?", line), f"{path.name}: {line}"
+
+
+def test_the_parts_of_the_lock_agree() -> None:
+    locks = {path.name: set(path.read_text().splitlines()[1:]) for path in (ROOT / "requirements").glob("*.txt")}
+    assert locks["app.txt"] <= locks["dev.txt"]
+    assert locks["engine.txt"] <= locks["dev.txt"]
