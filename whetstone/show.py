@@ -98,8 +98,8 @@ def _rows(report: TargetReport) -> Iterator[tuple[str, str, str, str]]:
         accuracy = report.accuracy
         unit, scale = ("%", 100.0) if accuracy.metric is Metric.ACCURACY else ("", 1.0)
         drop = _interval(accuracy.drop, " pt" if unit else " %")
-        values = (f"{value * scale:.2f}{unit}" for value in (accuracy.original, accuracy.result))
-        yield str(accuracy.metric), *values, ""
+        original, result = (f"{value * scale:.2f}{unit}" for value in (accuracy.original, accuracy.result))
+        yield str(accuracy.metric), original, result, ""
         yield "lost", "", "", drop
     if report.fidelity.agreement is not None:
         yield "agreement", "", "", _interval(report.fidelity.agreement, " %")

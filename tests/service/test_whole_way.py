@@ -93,8 +93,8 @@ def test_the_command_line(full: Running, example: Path, tmp_path: Path) -> None:
     assert uploaded.returncode == 0, uploaded.stderr
     model_id = json.loads(uploaded.stdout)["id"]
     done = whet(
-        "optimize", model_id, "--data", str(example / "digits.npz"), "--objective", "size", "--max-drop", "2", "--seconds", "2",
-        "-o", str(tmp_path / "out"), "--json",
+        "optimize", model_id, "--data", str(example / "digits.npz"), "--objective", "size", "--max-drop", "2",
+        "--seconds", "2", "-o", str(tmp_path / "out"), "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)

@@ -14,6 +14,7 @@ from workers.engine.data.samples import open_dataset
 from workers.engine.graph.session import Session as Reference
 from workers.engine.importers.detect import open_model
 from workers.engine.measure.conversion import tolerance_for, verify
+from workers.engine.measure.decision import thresholds_of
 from workers.engine.measure.environment import describe
 from workers.engine.measure.evaluation import evaluate
 from workers.engine.measure.feed import Feed
@@ -59,14 +60,15 @@ def deliver(request: Request, task: Deliver, tell: Tell) -> Done:
     Raises: what the importers raise, and TargetBuildFailed, PrecisionNotOffered, ProviderFellBack, BatchFixed,
         DatasetMismatch, ResultMismatch, ShapesDiffer, NotFinite, RuntimeCrashed, RunnerRefused, TooManyThreads.
     """
-    original, feed = _original(request, task)
+    original, feed, thresholds = _original(request, task)
     Stage(tell, 0.0, 0.1, f"converting for {task.target}")
     threads = len(cores_for(task.measurement.threads))
     sides = [
         _convert(graph, request.scratch / name, task.target, feed, threads)
         for name, graph in (("original", original), ("result", request.inputs[InputRole.RESULT]))
     ]
-    accuracy, fidelity = _evaluate(sides, task.target, threads, feed, Stage(tell, 0.1, 0.5, "comparing the outputs"))
+    comparing = Stage(tell, 0.1, 0.5, "comparing the outputs")
+    accuracy, fidelity = _evaluate(sides, task.target, threads, feed, thresholds, comparing)
     timing = _time(sides, request.scratch, task.target, task.measurement, feed, Stage(tell, 0.5, 1.0, "measuring"))
     seen = Evidence(timing.original, timing.result, timing.speedup, accuracy, fidelity, timing.conditions)
     verdict = judge(task.budget, seen)
@@ -78,8 +80,8 @@ def deliver(request: Request, task: Deliver, tell: Tell) -> Done:
     )
 
 
-def _original(request: Request, task: Deliver) -> tuple[Path, Feed]:
-    """The tenant's model as one graph file, and what both sides are fed."""
+def _original(request: Request, task: Deliver) -> tuple[Path, Feed, dict[str, float]]:
+    """The tenant's model as one graph file, what both sides are fed, and how outputs of one number are read."""
     graph = open_model(request.inputs[InputRole.MODEL], request.scratch)
     dataset = request.inputs.get(InputRole.DATASET)
     samples = open_dataset(dataset, request.scratch) if dataset else None
@@ -87,7 +89,7 @@ def _original(request: Request, task: Deliver) -> tuple[Path, Feed]:
     feed.check()
     path = request.scratch / "original.onnx"
     graph.save(path)
-    return path, feed
+    return path, feed, thresholds_of(graph)
 
 
 def _convert(graph: Path, folder: Path, target: Target, feed: Feed, threads: int) -> Candidate:
@@ -108,12 +110,12 @@ def _time(sides: list[Candidate], scratch: Path, target: Target, how: Measuremen
 
 
 def _evaluate(
-    sides: list[Candidate], target: Target, threads: int, feed: Feed, stage: Stage
+    sides: list[Candidate], target: Target, threads: int, feed: Feed, thresholds: dict[str, float], stage: Stage
 ) -> tuple[Accuracy | None, Fidelity]:
     runtime = runtime_for(target)
     files = [runtime.unpack(side.file, side.file.parent) for side in sides]
     original, result = (runtime.load(file, threads) for file in files)
-    return evaluate(original, result, feed, lambda done: stage.at(done / feed.count, samples=done))
+    return evaluate(original, result, feed, thresholds, lambda done: stage.at(done / feed.count, samples=done))
 
 
 def _report(target: Target, verdict: Verdict, seen: Evidence, conversion: Conversion) -> TargetReport:

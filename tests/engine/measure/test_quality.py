@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.engine import models
 from whetstone.contract.reports import Metric
+from workers.engine.graph.graph import Graph
 from workers.engine.measure.accuracy import ClassMeter, ErrorMeter, LabelsFitNoOutput, meter_for
-from workers.engine.measure.decision import decision_output
+from workers.engine.measure.decision import Decision, decision_output, thresholds_of
 from workers.engine.measure.fidelity import FidelityMeter, NotFinite, ShapesDiffer
 
 Floats = NDArray[np.float32]
@@ -21,7 +23,7 @@ def floats(*values: object) -> Floats:
 
 
 def test_accuracy_is_paired_and_told_per_class() -> None:
-    meter = ClassMeter("y")
+    meter = ClassMeter(Decision("y"))
     meter.add({"y": scores(0, 1)}, {"y": scores(0, 2)}, np.array([0, 1]))
     meter.add({"y": scores(1, 0)}, {"y": scores(1, 2)}, np.array([1, 2]))
     found = meter.accuracy()
@@ -33,7 +35,7 @@ def test_accuracy_is_paired_and_told_per_class() -> None:
 
 
 def test_a_loss_is_a_positive_drop_in_points() -> None:
-    meter = ClassMeter("y")
+    meter = ClassMeter(Decision("y"))
     meter.add({"y": scores(*[0] * 10)}, {"y": scores(*[0] * 9, 1)}, np.zeros(10, np.int64))
     assert meter.accuracy().drop.value == pytest.approx(10)
 
@@ -52,10 +54,10 @@ def test_labels_choose_what_is_compared() -> None:
         "few": np.zeros((4, 2), np.float32),
         "logits": scores(0, 1, 2, 0),
     }
-    meter = meter_for(outputs, np.array([0, 1, 2, 0]), 2)
+    meter = meter_for(outputs, np.array([0, 1, 2, 0]), 2, {})
     assert isinstance(meter, ClassMeter)
-    assert meter._output == "logits"
-    meter = meter_for(outputs, np.zeros((4, 2), np.float32), 0)
+    assert meter._decision == Decision("logits")
+    meter = meter_for(outputs, np.zeros((4, 2), np.float32), 0, {})
     assert isinstance(meter, ErrorMeter)
     assert meter._output == "few"
 
@@ -63,12 +65,27 @@ def test_labels_choose_what_is_compared() -> None:
 @pytest.mark.parametrize("labels", [np.array([0, 7]), np.zeros((2, 5), np.float32)])
 def test_labels_that_fit_no_output_are_refused(labels: NDArray[np.generic]) -> None:
     with pytest.raises(LabelsFitNoOutput, match=r"fit no output of the model: y \[2, 3\]"):
-        meter_for({"y": scores(0, 1)}, labels, 7)
+        meter_for({"y": scores(0, 1)}, labels, 7, {"y": 0.0})
 
 
 def test_a_decision_is_a_row_of_scores_per_sample() -> None:
     assert decision_output({"ids": np.zeros((2, 3), np.int64), "y": scores(0, 1)}, 2) == "y"
     assert decision_output({"y": np.zeros((2, 1), np.float32), "z": np.zeros(2, np.float32)}, 2) is None
+
+
+@pytest.mark.parametrize(
+    ("last", "threshold"), [("", 0.0), ("y = Sigmoid(z)", 0.5), ("s = Sigmoid(z) y = Flatten(s)", 0.5)]
+)
+def test_one_number_decides_between_two_classes(last: str, threshold: float) -> None:
+    product = "z" if last else "y"
+    body = f"g (float[N,3] x) => (float[N,1] y) <float[3,1] w = {{1, 1, 1}}> {{ {product} = MatMul(x, w) {last} }}"
+    thresholds = thresholds_of(Graph(models.parsed(body)))
+    assert thresholds == {"y": threshold}
+    outputs = {"y": np.array([[0.2], [0.7], [-3.0], [0.4]], np.float32)}
+    meter = meter_for(outputs, np.array([0, 1, 0, 1]), 1, thresholds)
+    meter.add(outputs, {"y": -outputs["y"]}, np.array([0, 1, 0, 1]))
+    assert meter.accuracy().original == 0.75
+    assert Decision("y", threshold).of(outputs).tolist() == ([0, 1, 0, 0] if threshold else [1, 1, 0, 1])
 
 
 def test_identical_outputs_have_perfect_fidelity() -> None:

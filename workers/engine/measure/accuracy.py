@@ -1,11 +1,13 @@
 """The task metric of original and result on the same labelled samples, fed batch by batch."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
 from whetstone.contract.reports import Accuracy, ClassAccuracy, Metric
 from workers.engine.data.errors import DatasetMismatch
-from workers.engine.measure.decision import decision_output
+from workers.engine.measure.decision import Decision, class_decision
 from workers.engine.measure.statistics import paired_difference, paired_rise, scaled
 from workers.engine.targets.runtime import Array, Arrays
 
@@ -17,23 +19,24 @@ class LabelsFitNoOutput(DatasetMismatch):
     """No output of the model can be compared with the labels of the dataset."""
 
     hint = (
-        "Integer labels need an output of shape [N, classes], float labels one of their own shape; or leave them out."
+        "Integer labels need an output of shape [N, classes], or [N, 1] for two classes, float labels one of their own "
+        "shape; or leave them out."
     )
 
 
 class ClassMeter:
     """Counts right decisions. Integer labels, shape [N]."""
 
-    def __init__(self, output: str) -> None:
-        self._output = output
+    def __init__(self, decision: Decision) -> None:
+        self._decision = decision
         self._labels: list[Array] = []
         self._original: list[NDArray[np.bool_]] = []
         self._result: list[NDArray[np.bool_]] = []
 
     def add(self, original: Arrays, result: Arrays, labels: Array) -> None:
         self._labels.append(labels)
-        self._original.append(original[self._output].argmax(axis=1) == labels)
-        self._result.append(result[self._output].argmax(axis=1) == labels)
+        self._original.append(self._decision.of(original) == labels)
+        self._result.append(self._decision.of(result) == labels)
 
     def accuracy(self) -> Accuracy:
         labels, original, result = map(np.concatenate, (self._labels, self._original, self._result))
@@ -71,13 +74,16 @@ class ErrorMeter:
         )
 
 
-def meter_for(outputs: Arrays, labels: Array, largest_label: float) -> ClassMeter | ErrorMeter:
+def meter_for(
+    outputs: Arrays, labels: Array, largest_label: float, thresholds: Mapping[str, float]
+) -> ClassMeter | ErrorMeter:
     """Find what to compare, from the outputs and labels of one batch.
 
     Raises: LabelsFitNoOutput.
     """
     classes = np.issubdtype(labels.dtype, np.integer)
-    if classes and (decision := decision_output(outputs, len(labels), classes=max(2, int(largest_label) + 1))):
+    wanted = max(2, int(largest_label) + 1)
+    if classes and (decision := class_decision(outputs, len(labels), wanted, thresholds)):
         return ClassMeter(decision)
     if not classes and (alike := _output_like(labels, outputs)):
         return ErrorMeter(alike)

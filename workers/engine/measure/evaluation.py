@@ -1,6 +1,6 @@
 """One pass over the samples through both delivered files: accuracy where there are labels, fidelity always."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from whetstone.contract.reports import Accuracy, Fidelity
 from workers.engine.measure.accuracy import ClassMeter, ErrorMeter, meter_for
@@ -10,9 +10,9 @@ from workers.engine.targets.runtime import Session
 
 
 def evaluate(
-    original: Session, result: Session, feed: Feed, watch: Callable[[int], None]
+    original: Session, result: Session, feed: Feed, thresholds: Mapping[str, float], watch: Callable[[int], None]
 ) -> tuple[Accuracy | None, Fidelity]:
-    """Run every sample once through each side; `watch` is told how many are done.
+    """Run every sample once through each side; `watch` is told how many are done. For `thresholds` see `thresholds_of`.
 
     Batches have the size that latency is measured at: with dynamic quantization it changes the results.
 
@@ -25,7 +25,7 @@ def evaluate(
         expected, got = original.run(batch.inputs), result.run(batch.inputs)
         fidelity.add(expected, got, batch.size)
         if batch.labels is not None and labels is not None:
-            task = task or meter_for(expected, batch.labels, float(labels.max()))
+            task = task or meter_for(expected, batch.labels, float(labels.max()), thresholds)
             task.add(expected, got, batch.labels)
         done += batch.size
         watch(done)
