@@ -45,7 +45,7 @@ def main() -> None:
     say("installing the locked requirements")
     pip("install", "--quiet", "--requirement", str(LOCKS[0]))
     pip("install", "--quiet", "--no-deps", "--requirement", str(LOCKS[1]))
-    pip("install", "--quiet", "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
+    pip("install", "-qqq", "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
     STAMP.write_text(wanted)
     say("installed")
 
