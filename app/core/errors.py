@@ -8,7 +8,9 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from whetstone.contract.problems import FieldProblem, Problem
 
@@ -101,6 +103,24 @@ def _http_exception(request: Request, error: Exception) -> JSONResponse:
     return answer(request, problem, dict(error.headers or {}))
 
 
+def _database_away(request: Request, error: Exception) -> JSONResponse:
+    log.warning("the database cannot be reached", path=request.url.path, error=str(error))
+    problem = Problem(
+        title="Service Unavailable",
+        status=503,
+        code="database_unavailable",
+        detail="The database cannot be reached right now; nothing was changed.",
+        hint="Try again in a moment.",
+    )
+    return answer(request, problem, {"Retry-After": "2"})
+
+
+def _went_away(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 - the framework's signature
+    """Nobody reads this answer; it only keeps an upload that was broken off from looking like our fault."""
+    detail = "The client closed the connection before the body was complete."
+    return answer(request, Problem(title="Bad Request", status=400, code="incomplete_body", detail=detail))
+
+
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
     log.error("unexpected error", path=request.url.path, exc_info=error)
     problem = Problem(
@@ -118,4 +138,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(AppError, _app_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(OperationalError, _database_away)
+    app.add_exception_handler(ClientDisconnect, _went_away)
     app.add_exception_handler(Exception, _unexpected)

@@ -127,7 +127,7 @@ async def request_cancel(session: AsyncSession, step: StepRow) -> None:
 async def claim(session: AsyncSession, fleet: Fleet, token: str, worker_id: str) -> Order:
     """Give the step to this worker. Raises NothingToClaim, InvalidToken."""
     step = await _held(session, fleet, fleet.signer.read(Use.STEP, token)["step_id"])
-    if step.state != StepState.QUEUED:
+    if step.state != StepState.QUEUED or step.cancel_requested:
         raise NothingToClaim
     step.state = StepState.RUNNING
     step.attempt += 1

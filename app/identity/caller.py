@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Depends
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from app.core.database import Session
+from app.core.resources import SessionsDep
 from app.core.tenancy import Principal
 from app.identity.service import Unauthorized, authenticate
 
@@ -13,11 +13,13 @@ _bearer = HTTPBearer(auto_error=False, description="An API key, `whet_…`")
 
 
 async def read_caller(
-    session: Session, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+    sessions: SessionsDep, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> Principal:
+    """In a transaction of its own, so that an upload or an event stream holds no connection while it lasts."""
     if credentials is None:
         raise Unauthorized
-    return await authenticate(session, credentials.credentials)
+    async with sessions() as session:
+        return await authenticate(session, credentials.credentials)
 
 
 Caller = Annotated[Principal, Depends(read_caller)]

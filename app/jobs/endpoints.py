@@ -58,9 +58,10 @@ async def cancel_job(job_id: JobRef, caller: Caller, session: Session) -> JobRea
     return await service.read(session, await service.cancel(session, caller, job_id))
 
 
-async def existing_job(job_id: JobRef, caller: Caller, session: Session) -> str:
-    """Answers 404 before a stream begins."""
-    return (await JobRepository(session, caller.tenant_id).get(job_id)).id
+async def existing_job(job_id: JobRef, caller: Caller, sessions: SessionsDep) -> str:
+    """Answers 404 before a stream begins, and holds no connection while it lasts."""
+    async with sessions() as session:
+        return (await JobRepository(session, caller.tenant_id).get(job_id)).id
 
 
 @router.get("/{job_id}/events", response_class=EventSourceResponse, responses=problems(Unauthorized, JobNotFound))

@@ -14,6 +14,7 @@ from app.core.ids import Prefix, new_id
 from app.core.storage import Stored
 from app.core.tenancy import TenantID, TenantRepository
 from app.fleet import service as fleet_service
+from app.fleet.repository import StepRepository
 from app.fleet.service import Fleet
 from app.fleet.tables import StepInput, StepRow
 from app.uploads.sniff import checked
@@ -94,6 +95,8 @@ async def wait_inspected(
 async def delete(session: AsyncSession, kind: Kind[RowT], tenant_id: TenantID, row_id: str) -> None:
     """Delete the row, and its bytes unless something else of the tenant has the same content."""
     row = await kind.repository(session, tenant_id).get(row_id, for_update=True)
+    for step in await StepRepository(session, tenant_id).of_subject(row.id):
+        await fleet_service.request_cancel(session, step)
     try:
         async with session.begin_nested():
             await session.delete(row)

@@ -1,6 +1,8 @@
 """Uploading and what is refused at the door."""
 
+import contextlib
 import io
+import socket
 import time
 import zipfile
 from pathlib import Path
@@ -15,7 +17,7 @@ from tests.service.conftest import UPLOAD_LIMIT
 from whetstone.client import Client
 from whetstone.contract.failures import Failure, FailureCode
 from whetstone.contract.models import InspectionState, ModelRead
-from whetstone.contract.steps import Fail
+from whetstone.contract.steps import Fail, Finish, Heartbeat, ModelInspected
 from whetstone.errors import Conflict, Invalid, NotFound, Unauthorized, UploadRejected
 
 
@@ -144,6 +146,57 @@ def test_a_rejected_model_says_why_and_cannot_be_used(client: Client, guest: Gue
         client.jobs.submit(facts.spec(row.id))
     assert refused.value.code == "rejected"
     assert "It is no model." in str(UploadRejected(rejected.failure))
+
+
+def test_a_model_deleted_while_it_is_inspected(client: Client, guest: Guest, tmp_path: Path) -> None:
+    waiting, running = tmp_path / "waiting.onnx", tmp_path / "running.onnx"
+    waiting.write_bytes(b"one model")
+    running.write_bytes(b"another model")
+    row = upload(client, "/v1/models", waiting, ModelRead)
+    client.models.delete(row.id)
+    with pytest.raises(IndexError):
+        guest.claim(row.id)
+    row = upload(client, "/v1/models", running, ModelRead)
+    order = guest.claim(row.id)
+    client.models.delete(row.id)
+    assert guest.control.heartbeat(order.token, Heartbeat()).cancel
+    guest.control.finish(order.token, Finish(result=ModelInspected(facts=facts.MODEL)))
+    with pytest.raises(NotFound):
+        client.models.get(row.id)
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(bare: Running, client: Client, stored_files: Path) -> None:
+    with socket.create_connection(("127.0.0.1", int(bare.url.rpartition(":")[2]))) as wire:
+        head = (
+            "POST /v1/models?filename=model.onnx HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n"
+            f"Content-Type: application/octet-stream\r\n{_authorization(client)}\r\n\r\n"
+        )
+        wire.sendall(head.encode() + b"\x08" * 8_000_000)
+        time.sleep(0.5)
+        folder = stored_files / client.me().tenant_id
+        assert list(folder.glob("*"))
+    end = time.monotonic() + 10
+    while list(folder.glob("*")):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert list(client.models.list()) == []
+
+
+def _authorization(client: Client) -> str:
+    return f"Authorization: {client._http.headers['authorization']}"
+
+
+def test_many_open_streams_hold_no_database_connection(client: Client, guest: Guest, tmp_path: Path) -> None:
+    """More than the pool has connections."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"model")
+    job = client.jobs.submit(facts.spec(guest.model(client, path).id))
+    with contextlib.ExitStack() as stack:
+        for _ in range(30):
+            stream = client.stream_events(job.id, after=0)
+            stack.callback(stream.close)
+            assert next(stream).seq == 1
+        assert client.jobs.get(job.id).id == job.id
 
 
 def test_a_model_that_a_job_uses_cannot_be_deleted(client: Client, guest: Guest, tmp_path: Path) -> None:

@@ -4,6 +4,9 @@ import re
 import tomllib
 from pathlib import Path
 
+from app.settings import Settings
+from workers.settings import WorkerSettings
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -26,3 +29,12 @@ def test_the_parts_of_the_lock_agree() -> None:
     locks = {path.name: set(path.read_text().splitlines()[1:]) for path in (ROOT / "requirements").glob("*.txt")}
     assert locks["app.txt"] <= locks["dev.txt"]
     assert locks["engine.txt"] <= locks["dev.txt"]
+
+
+def test_every_setting_is_documented() -> None:
+    page = (ROOT / "docs" / "settings.md").read_text()
+    for group, prefix in ((Settings, "WHETSTONE_"), (WorkerSettings, "WHETSTONE_WORKER_")):
+        for name, field in group.model_fields.items():
+            nested = getattr(field.annotation, "model_fields", None)
+            for variable in [f"{name}__{part}" for part in nested] if nested else [name]:
+                assert f"`{prefix}{variable.upper()}`" in page, variable
