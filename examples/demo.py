@@ -19,7 +19,9 @@ from examples import digits, published
 from whetstone import show
 from whetstone.client import Client
 from whetstone.contract.jobs import Budget, JobSpec, Measurement, Objective, Recipe
-from whetstone.contract.passes import EarlyStopping, Finetune, Learning, Pass, Polynomial, Prune, Quantize, Simplify
+from whetstone.contract.learning import EarlyStopping, Finetune, Learning
+from whetstone.contract.passes import Pass, Quantize, Simplify
+from whetstone.contract.pruning import Polynomial, Prune
 from whetstone.contract.reports import JobReport
 from whetstone.contract.targets import Target
 

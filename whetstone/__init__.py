@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from whetstone.client import Client
     from whetstone.contract.jobs import Assurance, Budget, JobSpec, Measurement, Objective, Recipe
-    from whetstone.contract.passes import Finetune, Prune, Quantize, Simplify
+    from whetstone.contract.learning import Finetune
+    from whetstone.contract.passes import Quantize, Simplify
+    from whetstone.contract.pruning import Prune
     from whetstone.contract.targets import Target
 
 __all__ = [
@@ -28,7 +30,8 @@ __all__ = [
 ]
 
 _HOMES = {"Client": "client", "Target": "contract.targets"}
-_HOMES |= dict.fromkeys(("Finetune", "Prune", "Quantize", "Simplify"), "contract.passes")
+_HOMES |= {"Finetune": "contract.learning", "Prune": "contract.pruning"}
+_HOMES |= dict.fromkeys(("Quantize", "Simplify"), "contract.passes")
 _HOMES |= dict.fromkeys(("Assurance", "Budget", "JobSpec", "Measurement", "Objective", "Recipe"), "contract.jobs")
 
 

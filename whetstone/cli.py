@@ -19,7 +19,9 @@ from rich.table import Table
 from whetstone import config, show
 from whetstone.client import DEFAULT_URL, Client, log_in
 from whetstone.contract.jobs import Assurance, Budget, JobSpec, Measurement, Objective, Recipe
-from whetstone.contract.passes import Activations, Finetune, Pass, Prune, Quantize, Simplify
+from whetstone.contract.learning import Finetune
+from whetstone.contract.passes import Activations, Pass, Quantize, Simplify
+from whetstone.contract.pruning import Prune
 from whetstone.contract.reports import JobReport, VerdictKind
 from whetstone.contract.targets import Target
 from whetstone.errors import ApiError, JobFailed, NotLoggedIn, Unreachable, UploadRejected, WhetstoneError

@@ -7,9 +7,11 @@ from app.datasets.tables import DatasetRow
 from app.models.tables import ModelRow
 from whetstone.contract.datasets import DatasetFacts
 from whetstone.contract.jobs import JobSpec
+from whetstone.contract.learning import Finetune
 from whetstone.contract.models import InspectionState, ModelFacts, TensorFacts
-from whetstone.contract.passes import Activations, Finetune, Pass, Polynomial, Prune, Quantize, Simplify
+from whetstone.contract.passes import Activations, Pass, Quantize, Simplify
 from whetstone.contract.problems import FieldProblem
+from whetstone.contract.pruning import Polynomial, Prune
 
 
 class NotReady(AppError):

@@ -7,7 +7,9 @@ import pytest
 from tests.engine import models
 from tests.engine.models import accuracy
 from whetstone.contract.jobs import ArtifactKind
-from whetstone.contract.passes import Finetune, Pass, Prune, Quantize, Simplify
+from whetstone.contract.learning import Finetune
+from whetstone.contract.passes import Pass, Quantize, Simplify
+from whetstone.contract.pruning import Prune
 from whetstone.contract.steps import InputRole, Optimize, Optimized
 from workers.engine.data.errors import DatasetMismatch
 from workers.engine.data.samples import Samples

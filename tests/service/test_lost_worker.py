@@ -17,7 +17,8 @@ from tests.service.actors import new_tenant, query
 from tests.service.conftest import QUICK, data_folder
 from whetstone.client import Client
 from whetstone.contract.jobs import EventKind, JobState, StepKind
-from whetstone.contract.passes import Finetune, Prune
+from whetstone.contract.learning import Finetune
+from whetstone.contract.pruning import Prune
 
 
 @pytest.fixture

@@ -9,8 +9,10 @@ from tests.service import facts
 from tests.service.actors import Guest, upload
 from whetstone.client import Client
 from whetstone.contract.datasets import DatasetFacts, FieldFacts
+from whetstone.contract.learning import Finetune
 from whetstone.contract.models import ModelFacts, ModelRead, TensorFacts
-from whetstone.contract.passes import Activations, Finetune, Pass, Polynomial, Prune, Quantize, Simplify
+from whetstone.contract.passes import Activations, Pass, Quantize, Simplify
+from whetstone.contract.pruning import Polynomial, Prune
 from whetstone.errors import Conflict, Invalid, NotFound
 
 

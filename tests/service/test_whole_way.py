@@ -16,7 +16,9 @@ from tests.service import facts
 from tests.service.actors import new_tenant
 from whetstone.client import Client
 from whetstone.contract.jobs import Objective
-from whetstone.contract.passes import EarlyStopping, Finetune, Learning, Polynomial, Prune, Quantize
+from whetstone.contract.learning import EarlyStopping, Finetune, Learning
+from whetstone.contract.passes import Quantize
+from whetstone.contract.pruning import Polynomial, Prune
 from whetstone.contract.reports import Metric, VerdictKind
 from whetstone.contract.targets import Target
 

@@ -19,12 +19,19 @@ RUN_STEP = "whetstone.run_step"
 
 
 class InputRole(StrEnum):
-    """What an input file is to a step. `model` is always the tenant's original."""
+    """What an input file is to a step. `model` is always the tenant's original.
+
+    `teacher` and `student` are other models of the tenant that a `finetune` pass names. `checkpoint` is the graph after
+    the passes done so far, `learning_state` where the pass after them had got to.
+    """
 
     MODEL = "model"
     DATASET = "dataset"
     RESULT = "result"
     CHECKPOINT = "checkpoint"
+    TEACHER = "teacher"
+    STUDENT = "student"
+    LEARNING_STATE = "learning_state"
 
 
 class InspectModel(Contract):

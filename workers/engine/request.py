@@ -49,6 +49,13 @@ class PassDone(Contract):
     file: MadeFile
 
 
+class LearningSaved(Contract):
+    """A learning pass has got this far; from `file` a retry goes on as if nothing had happened."""
+
+    kind: Literal["learning_saved"] = "learning_saved"
+    file: MadeFile
+
+
 class Done(Contract):
     kind: Literal["done"] = "done"
     result: StepResult
@@ -60,4 +67,4 @@ class Failed(Contract):
     failure: Failure
 
 
-Message = Annotated[Progress | Log | PassDone | Done | Failed, Field(discriminator="kind")]
+Message = Annotated[Progress | Log | PassDone | LearningSaved | Done | Failed, Field(discriminator="kind")]

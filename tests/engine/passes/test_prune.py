@@ -8,7 +8,8 @@ import pytest
 from tests.engine import models
 from tests.engine.models import accuracy
 from whetstone.contract.failures import FailureCode
-from whetstone.contract.passes import Criterion, Learning, Polynomial, Prune, Scope
+from whetstone.contract.learning import Learning
+from whetstone.contract.pruning import Criterion, Polynomial, Prune, Scope
 from workers.engine.data.samples import Samples
 from workers.engine.errors import EngineError
 from workers.engine.graph.graph import Graph

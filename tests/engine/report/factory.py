@@ -2,7 +2,9 @@
 
 from datetime import UTC, datetime
 
-from whetstone.contract.passes import Finetune, Prune, Quantize
+from whetstone.contract.learning import Finetune
+from whetstone.contract.passes import Quantize
+from whetstone.contract.pruning import Prune
 from whetstone.contract.reports import (
     Accuracy,
     ClassAccuracy,

@@ -1,7 +1,7 @@
 """Train the weights against labels; zeros can be held."""
 
 from whetstone.contract.datasets import Split
-from whetstone.contract.passes import Finetune
+from whetstone.contract.learning import Finetune
 from workers.engine.data.fit import fixed_at_one
 from workers.engine.data.samples import Samples
 from workers.engine.graph.edit import separate_statistics

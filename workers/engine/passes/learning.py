@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from whetstone.contract.datasets import Split
-from whetstone.contract.passes import LabelLoss
+from whetstone.contract.learning import LabelLoss
 from workers.engine.data.samples import Samples
 from workers.engine.graph.graph import Graph
 from workers.engine.graph.trainable import Trainable

@@ -7,7 +7,7 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from whetstone.contract.passes import Criterion, Scope
+from whetstone.contract.pruning import Criterion, Scope
 
 Floats = NDArray[np.float32]
 

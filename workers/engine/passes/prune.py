@@ -5,7 +5,7 @@ from typing import assert_never
 import numpy as np
 from torch import Tensor
 
-from whetstone.contract.passes import OneShot, Polynomial, Prune, Scope
+from whetstone.contract.pruning import OneShot, Polynomial, Prune, Scope
 from whetstone.contract.reports import Curve, LayerChange
 from workers.engine.data.fit import fixed_at_one
 from workers.engine.data.samples import Samples

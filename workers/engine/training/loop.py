@@ -10,7 +10,7 @@ from torch import Tensor
 
 from whetstone.contract.datasets import Split
 from whetstone.contract.failures import FailureCode
-from whetstone.contract.passes import Learning, OptimizerName
+from whetstone.contract.learning import Learning, OptimizerName
 from whetstone.contract.reports import Curve
 from workers.engine.data.archive import Array
 from workers.engine.data.errors import InvalidDataset

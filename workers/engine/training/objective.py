@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
 from whetstone.contract.failures import FailureCode
-from whetstone.contract.passes import LabelLoss
+from whetstone.contract.learning import LabelLoss
 from workers.engine.data.errors import DatasetMismatch
 from workers.engine.errors import EngineError
 from workers.engine.graph.graph import Graph
