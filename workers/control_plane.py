@@ -17,6 +17,7 @@ from whetstone.contract.steps import (
     Heartbeat,
     HeartbeatAnswer,
     InputFile,
+    LearningState,
     Order,
     UploadAnswer,
     UploadRequest,
@@ -72,6 +73,9 @@ class ControlPlane:
 
     def checkpoint(self, token: str, saved: Checkpoint) -> None:
         self._call("POST", "/v1/worker/checkpoint", token, saved)
+
+    def save_learning(self, token: str, saved: LearningState) -> None:
+        self._call("POST", "/v1/worker/learning-state", token, saved)
 
     def finish(self, token: str, done: Finish) -> None:
         self._call("POST", "/v1/worker/finish", token, done)

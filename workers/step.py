@@ -11,9 +11,10 @@ from pathlib import Path
 import structlog
 
 from whetstone.contract.failures import Failure, FailureCode
-from whetstone.contract.steps import Checkpoint, Fail, Finish, Heartbeat, InputRole, Order, OutputFile
+from whetstone.contract.jobs import ArtifactKind
+from whetstone.contract.steps import Checkpoint, Fail, Finish, Heartbeat, InputRole, LearningState, Order, OutputFile
 from workers.control_plane import ControlPlane, Refused, Unreachable
-from workers.engine.request import Log, MadeFile, Message, PassDone, Progress, Request
+from workers.engine.request import LearningSaved, Log, MadeFile, Message, PassDone, Progress, Request
 from workers.sandbox import Sandbox, StepFailed, Stopped
 
 TELL_SECONDS = 0.5  # progress is told at most twice a second
@@ -128,6 +129,9 @@ def _make(control: ControlPlane, sandbox: Sandbox, order: Order, scratch: Path, 
     def hear(message: Message) -> None:
         if isinstance(message, PassDone):
             _save_checkpoint(control, order, outputs, message)
+        elif isinstance(message, LearningSaved):
+            made = message.file.model_copy(update={"kind": ArtifactKind.LEARNING_STATE})
+            control.save_learning(order.token, LearningState(output=_keep(control, order, outputs, made)))
         elif isinstance(message, Progress | Log):
             heart.hear(message)
 

@@ -12,6 +12,8 @@ from whetstone.contract.jobs import ArtifactKind, ArtifactRead
 from whetstone.contract.steps import OutputFile
 from whetstone.contract.targets import Target
 
+INTERIM = (ArtifactKind.CHECKPOINT, ArtifactKind.LEARNING_STATE)
+
 
 class ArtifactNotFound(AppError):
     """There is no such artifact."""
@@ -29,7 +31,7 @@ class ArtifactRepository(TenantRepository[ArtifactRow]):
     row, missing = ArtifactRow, ArtifactNotFound
 
     async def of_job(self, job_id: str) -> list[ArtifactRow]:
-        query = self.query().where(ArtifactRow.job_id == job_id, ArtifactRow.kind != ArtifactKind.CHECKPOINT)
+        query = self.query().where(ArtifactRow.job_id == job_id, ArtifactRow.kind.not_in(INTERIM))
         return list(await self.session.scalars(query.order_by(ArtifactRow.id)))
 
     async def named(self, job_id: str, name: str) -> ArtifactRow:
@@ -64,10 +66,12 @@ async def add(
     return row
 
 
-async def drop_checkpoints(session: AsyncSession, tenant_id: TenantID, step_id: str) -> None:
-    """A step that ended needs its checkpoints no more."""
+async def drop_interim(
+    session: AsyncSession, tenant_id: TenantID, step_id: str, kinds: tuple[ArtifactKind, ...] = INTERIM
+) -> None:
+    """Let go of what a step has saved for its own retry and needs no more."""
     query = select(ArtifactRow).where(
-        ArtifactRow.tenant_id == tenant_id, ArtifactRow.step_id == step_id, ArtifactRow.kind == ArtifactKind.CHECKPOINT
+        ArtifactRow.tenant_id == tenant_id, ArtifactRow.step_id == step_id, ArtifactRow.kind.in_(kinds)
     )
     for row in list(await session.scalars(query)):
         await session.delete(row)

@@ -21,6 +21,7 @@ from whetstone.contract.steps import (
     Finish,
     Heartbeat,
     HeartbeatAnswer,
+    LearningState,
     Order,
     UploadAnswer,
     UploadRequest,
@@ -87,6 +88,17 @@ async def request_upload(body: UploadRequest, token: Token, session: Session, fl
 async def save_checkpoint(body: Checkpoint, token: Token, session: Session, fleet: FleetDep) -> None:
     """Save the graph after a pass, from which a retry goes on."""
     await service.checkpoint(session, fleet, token, body)
+
+
+@router.post(
+    "/learning-state",
+    status_code=204,
+    response_class=Response,
+    responses=problems(InvalidToken, service.StepLost, service.WrongResult, OutputMissing),
+)
+async def save_learning(body: LearningState, token: Token, session: Session, fleet: FleetDep) -> None:
+    """Save how far a pass has learned, from which a retry goes on."""
+    await service.save_learning(session, fleet, token, body)
 
 
 @router.post(

@@ -23,7 +23,7 @@ from app.fleet.listeners import Listeners
 from app.fleet.tables import StepInput, StepRow
 from app.settings import Settings
 from whetstone.contract.failures import INFRASTRUCTURE, Failure, FailureCode
-from whetstone.contract.jobs import StepKind, StepState
+from whetstone.contract.jobs import ArtifactKind, StepKind, StepState
 from whetstone.contract.steps import (
     RUN_STEP,
     Checkpoint,
@@ -33,6 +33,7 @@ from whetstone.contract.steps import (
     Heartbeat,
     InputFile,
     InputRole,
+    LearningState,
     Limits,
     Optimize,
     Order,
@@ -209,12 +210,29 @@ async def checkpoint(session: AsyncSession, fleet: Fleet, token: str, saved: Che
     if not isinstance(step.task, Optimize):
         raise WrongResult("Only an optimize step has checkpoints.")
     tenant_id = TenantID(step.tenant_id)
-    await artifacts.drop_checkpoints(session, tenant_id, step.id)
+    await artifacts.drop_interim(session, tenant_id, step.id)  # with it the learning state of the pass now done
     row = await artifacts.add(session, tenant_id, step.subject_id, step.id, None, saved.output)
-    kept = tuple(given for given in step.inputs if given.role is not InputRole.CHECKPOINT)
-    step.inputs = (*kept, StepInput(role=InputRole.CHECKPOINT, file_id=row.file_id, filename=saved.output.name))
+    given = StepInput(role=InputRole.CHECKPOINT, file_id=row.file_id, filename=saved.output.name)
+    step.inputs = (*_without_interim(step.inputs), given)
     step.task = step.task.model_copy(update={"done": saved.passes})
     _prolong(fleet, step)
+
+
+async def save_learning(session: AsyncSession, fleet: Fleet, token: str, saved: LearningState) -> None:
+    """Remember how far the pass in work has learned; replaces what was remembered before."""
+    step = await _owned(session, fleet, token)
+    if not isinstance(step.task, Optimize) or saved.output.kind is not ArtifactKind.LEARNING_STATE:
+        raise WrongResult("Only an optimize step has a learning state.")
+    tenant_id = TenantID(step.tenant_id)
+    await artifacts.drop_interim(session, tenant_id, step.id, (ArtifactKind.LEARNING_STATE,))
+    row = await artifacts.add(session, tenant_id, step.subject_id, step.id, None, saved.output)
+    given = StepInput(role=InputRole.LEARNING_STATE, file_id=row.file_id, filename=saved.output.name)
+    step.inputs = (*(old for old in step.inputs if old.role is not InputRole.LEARNING_STATE), given)
+    _prolong(fleet, step)
+
+
+def _without_interim(inputs: tuple[StepInput, ...]) -> tuple[StepInput, ...]:
+    return tuple(given for given in inputs if given.role not in (InputRole.CHECKPOINT, InputRole.LEARNING_STATE))
 
 
 async def finish(session: AsyncSession, fleet: Fleet, token: str, done: Finish) -> None:
@@ -257,10 +275,10 @@ async def _ended(
     session: AsyncSession, fleet: Fleet, step: StepRow, state: StepState, done: Finish | None = None
 ) -> None:
     _end(step, state)
-    step.inputs = tuple(given for given in step.inputs if given.role is not InputRole.CHECKPOINT)
+    step.inputs = _without_interim(step.inputs)
     await fleet.listeners[StepKind(step.kind)].ended(session, step, done.outputs if done else ())
     # Only now: an output may have the very content of the last checkpoint, and must be recorded before that goes.
-    await artifacts.drop_checkpoints(session, TenantID(step.tenant_id), step.id)
+    await artifacts.drop_interim(session, TenantID(step.tenant_id), step.id)
 
 
 def _end(step: StepRow, state: StepState) -> None:

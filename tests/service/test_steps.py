@@ -23,6 +23,7 @@ from whetstone.contract.steps import (
     Finish,
     Heartbeat,
     InputRole,
+    LearningState,
     Optimize,
     Optimized,
     Order,
@@ -232,8 +233,29 @@ def test_a_retry_goes_on_from_the_last_checkpoint(
     assert (tmp_path / "downloaded").read_bytes() == b"content of checkpoint-1.onnx"
     assert client.jobs.artifacts(job.id) == ()
     finish_optimize(guest, again, tmp_path)
-    left = query(bare, "select count(*) from artifacts where job_id = %s and kind = 'checkpoint'", job.id)
+    left = query(bare, "select count(*) from artifacts where job_id = %s and kind <> 'model'", job.id)
     assert left == [(0,)]
+
+
+def test_a_retry_goes_on_in_the_middle_of_learning(
+    client: Client, guest: Guest, bare: Running, job: JobRead, tmp_path: Path
+) -> None:
+    order = guest.claim(job.id)
+    saved = output(guest, order, tmp_path, "checkpoint.onnx", ArtifactKind.CHECKPOINT)
+    guest.control.checkpoint(order.token, Checkpoint(passes=(facts.pass_report(),), output=saved))
+    for number in range(2):
+        state = output(guest, order, tmp_path, f"state-{number}", ArtifactKind.LEARNING_STATE)
+        guest.control.save_learning(order.token, LearningState(output=state))
+    with pytest.raises(Refused, match="wrong_result"):
+        guest.control.save_learning(order.token, LearningState(output=saved))
+    query(bare, "update steps set lease_until = now() - interval '1 second' where id = %s", order.step_id)
+    until(lambda: client.jobs.get(job.id).steps[0].state is StepState.QUEUED)
+    again = guest.claim(job.id)
+    assert [given.filename for given in again.inputs[-2:]] == ["checkpoint.onnx", "state-1"]
+    next_saved = output(guest, again, tmp_path, "next.onnx", ArtifactKind.CHECKPOINT)
+    guest.control.checkpoint(again.token, Checkpoint(passes=(facts.pass_report(),) * 2, output=next_saved))
+    roles = query(bare, "select kind, name from artifacts where job_id = %s", job.id)
+    assert roles == [("checkpoint", "next.onnx")]
 
 
 def test_cancelling_a_queued_job_ends_it_at_once(client: Client, guest: Guest, job: JobRead) -> None:

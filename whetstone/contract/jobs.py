@@ -161,6 +161,7 @@ class JobRead(Contract):
 class ArtifactKind(StrEnum):
     MODEL = "model"
     CHECKPOINT = "checkpoint"
+    LEARNING_STATE = "learning_state"
     REPORT = "report"
 
 

@@ -143,6 +143,12 @@ class Checkpoint(Contract):
     output: OutputFile
 
 
+class LearningState(Contract):
+    """How far the pass in work has learned, so that a retry goes on from there."""
+
+    output: OutputFile
+
+
 class ModelInspected(Contract):
     kind: Literal[StepKind.INSPECT_MODEL] = StepKind.INSPECT_MODEL
     facts: ModelFacts
