@@ -16,6 +16,7 @@ class FailureCode(StrEnum):
     INVALID_DATASET = "invalid_dataset"
     DATASET_MISMATCH = "dataset_mismatch"
     DATASET_REQUIRED = "dataset_required"
+    MODEL_MISMATCH = "model_mismatch"
     UNKNOWN_LAYER = "unknown_layer"
     NOTHING_TO_DO = "nothing_to_do"
     TRAINING_DIVERGED = "training_diverged"

@@ -65,12 +65,14 @@ class Trainable(nn.Module):
     Parameters are the float32 constants at inputs that are learned (weights, biases, scales of normalizations, and
     the floats behind quantized weights); running statistics are buffers. Only what `outputs` (default: all of the
     graph's) depend on is run. Statistics must not share a tensor with anything learned: see
-    `graph.edit.separate_statistics`. Raises NotTrainable, naming the node, before any work.
+    `graph.edit.separate_statistics`. Ops in `still` behave in training as in inference. Raises NotTrainable, naming
+    the node, before any work.
     """
 
     def __init__(self, graph: Graph, outputs: Sequence[str] | None = None) -> None:
         super().__init__()
         self.outputs = tuple(outputs or (facts.name for facts in graph.outputs))
+        self.still: frozenset[str] = frozenset()
         self._quantized: dict[str, _Quantized] = {}
         self._steps = [(node, self._op(graph, node)) for node in _needed(graph, self.outputs)]
         self._constants: dict[str, Host] = {}
@@ -165,7 +167,8 @@ class Trainable(nn.Module):
             value if value is None else as_ints(value) if index in op.sizes else as_tensor(value)
             for index, value in enumerate(given)
         ]
-        return op.run(node, *ready, training=self.training) if op.modal else op.run(node, *ready)
+        training = self.training and node.op not in self.still
+        return op.run(node, *ready, training=training) if op.modal else op.run(node, *ready)
 
     def write_back(self, graph: Graph) -> None:
         """Put the learned weights and running statistics into the constants of `graph` that they came from."""
