@@ -23,7 +23,8 @@ from app.embedded import service
 from examples import published
 from whetstone.client import Client
 from whetstone.contract.jobs import JobRead, JobSpec, Measurement, Recipe
-from whetstone.contract.passes import Quantize, Simplify
+from whetstone.contract.passes import Simplify
+from whetstone.contract.quantization import Quantize
 from whetstone.contract.reports import JobReport
 from whetstone.contract.steps import Deliver, Delivered, InputRole, InspectModel, MakeReport, Optimize, Task
 from whetstone.contract.targets import Target

@@ -20,8 +20,9 @@ from whetstone import show
 from whetstone.client import Client
 from whetstone.contract.jobs import Budget, JobSpec, Measurement, Objective, Recipe
 from whetstone.contract.learning import EarlyStopping, Finetune, Learning
-from whetstone.contract.passes import Pass, Quantize, Simplify
+from whetstone.contract.passes import Pass, Simplify
 from whetstone.contract.pruning import Polynomial, Prune
+from whetstone.contract.quantization import Quantize
 from whetstone.contract.reports import JobReport
 from whetstone.contract.targets import Target
 

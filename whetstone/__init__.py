@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from whetstone.client import Client
     from whetstone.contract.jobs import Assurance, Budget, JobSpec, Measurement, Objective, Recipe
     from whetstone.contract.learning import Finetune
-    from whetstone.contract.passes import Quantize, Simplify
+    from whetstone.contract.passes import Simplify
     from whetstone.contract.pruning import Prune
+    from whetstone.contract.quantization import Quantize
     from whetstone.contract.targets import Target
 
 __all__ = [
@@ -31,7 +32,7 @@ __all__ = [
 
 _HOMES = {"Client": "client", "Target": "contract.targets"}
 _HOMES |= {"Finetune": "contract.learning", "Prune": "contract.pruning"}
-_HOMES |= dict.fromkeys(("Quantize", "Simplify"), "contract.passes")
+_HOMES |= {"Quantize": "contract.quantization", "Simplify": "contract.passes"}
 _HOMES |= dict.fromkeys(("Assurance", "Budget", "JobSpec", "Measurement", "Objective", "Recipe"), "contract.jobs")
 
 

@@ -20,8 +20,9 @@ from whetstone import config, show
 from whetstone.client import DEFAULT_URL, Client, log_in
 from whetstone.contract.jobs import Assurance, Budget, JobSpec, Measurement, Objective, Recipe
 from whetstone.contract.learning import Finetune
-from whetstone.contract.passes import Activations, Pass, Quantize, Simplify
+from whetstone.contract.passes import Pass, Simplify
 from whetstone.contract.pruning import Prune
+from whetstone.contract.quantization import Activations, Quantize
 from whetstone.contract.reports import JobReport, VerdictKind
 from whetstone.contract.targets import Target
 from whetstone.errors import ApiError, JobFailed, NotLoggedIn, Unreachable, UploadRejected, WhetstoneError

@@ -9,9 +9,10 @@ from whetstone.contract.datasets import DatasetFacts
 from whetstone.contract.jobs import JobSpec
 from whetstone.contract.learning import Finetune
 from whetstone.contract.models import InspectionState, ModelFacts, TensorFacts
-from whetstone.contract.passes import Activations, Pass, Quantize, Simplify
+from whetstone.contract.passes import Pass, Simplify
 from whetstone.contract.problems import FieldProblem
 from whetstone.contract.pruning import Polynomial, Prune
+from whetstone.contract.quantization import Activations, Precision, Quantize
 
 
 class NotReady(AppError):
@@ -124,6 +125,9 @@ def _check_layers(passes: tuple[Pass, ...], model: ModelFacts) -> None:
         if unknown:
             field = FieldProblem(field=f"plan/passes/{index}/exclude", message=f"unknown: {', '.join(unknown)}")
             raise UnknownLayer(f"The model has no layer named {unknown[0]!r}.", errors=(field,))
+        for op in getattr(config, "exclude_ops", ()):
+            if op not in model.ops:
+                raise UnknownLayer(f"The model has no {op}.", hint="Its operators are in the model's facts, `ops`.")
 
 
 def _needs_labels(config: Pass) -> bool:
@@ -131,7 +135,9 @@ def _needs_labels(config: Pass) -> bool:
 
 
 def _needs_data(config: Pass) -> bool:
-    return _needs_labels(config) or (isinstance(config, Quantize) and config.activations is Activations.STATIC)
+    if isinstance(config, Quantize):
+        return config.precision is Precision.INT8 and config.activations in (None, Activations.STATIC)
+    return _needs_labels(config)
 
 
 def _check_labels(passes: tuple[Pass, ...], dataset: DatasetFacts) -> None:

@@ -4,8 +4,9 @@ from typing import Any
 
 from whetstone.contract.jobs import Budget, JobSpec, Objective, Recipe
 from whetstone.contract.learning import EarlyStopping, Finetune
-from whetstone.contract.passes import Activations, Quantize, Simplify
+from whetstone.contract.passes import Simplify
 from whetstone.contract.pruning import Polynomial, Prune
+from whetstone.contract.quantization import Activations, Quantize
 from whetstone.contract.targets import Target
 
 _MODEL = "mdl_01m85xjgsteg48drqmjyjr7bzb"

@@ -3,7 +3,8 @@
 from whetstone.contract.datasets import DatasetFacts, FieldFacts, Split
 from whetstone.contract.jobs import JobSpec, Recipe
 from whetstone.contract.models import LayerFacts, ModelFacts, TensorFacts
-from whetstone.contract.passes import Activations, Pass, Quantize, Simplify
+from whetstone.contract.passes import Pass, Simplify
+from whetstone.contract.quantization import Activations, Quantize
 from whetstone.contract.reports import (
     Conditions,
     Conversion,

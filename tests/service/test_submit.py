@@ -11,8 +11,9 @@ from whetstone.client import Client
 from whetstone.contract.datasets import DatasetFacts, FieldFacts
 from whetstone.contract.learning import Finetune
 from whetstone.contract.models import ModelFacts, ModelRead, TensorFacts
-from whetstone.contract.passes import Activations, Pass, Quantize, Simplify
+from whetstone.contract.passes import Pass, Simplify
 from whetstone.contract.pruning import Polynomial, Prune
+from whetstone.contract.quantization import Activations, Quantize
 from whetstone.errors import Conflict, Invalid, NotFound
 
 

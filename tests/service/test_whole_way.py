@@ -17,8 +17,8 @@ from tests.service.actors import new_tenant
 from whetstone.client import Client
 from whetstone.contract.jobs import Objective
 from whetstone.contract.learning import EarlyStopping, Finetune, Learning
-from whetstone.contract.passes import Quantize
 from whetstone.contract.pruning import Polynomial, Prune
+from whetstone.contract.quantization import Quantize
 from whetstone.contract.reports import Metric, VerdictKind
 from whetstone.contract.targets import Target
 

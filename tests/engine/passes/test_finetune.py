@@ -9,7 +9,7 @@ from tests.engine import models
 from tests.engine.models import accuracy
 from whetstone.contract.failures import FailureCode
 from whetstone.contract.learning import EarlyStopping, Finetune, LabelLoss, OptimizerName
-from whetstone.contract.passes import Quantize
+from whetstone.contract.quantization import Quantize
 from whetstone.contract.pruning import Prune
 from workers.engine.data.samples import Samples, open_dataset
 from workers.engine.errors import EngineError

@@ -9,7 +9,7 @@ from onnx import TensorProto
 from tests.engine import models
 from tests.engine.models import accuracy
 from whetstone.contract.failures import FailureCode
-from whetstone.contract.passes import Activations, ActivationType, Quantize
+from whetstone.contract.quantization import Activations, ActivationType, Quantize
 from workers.engine.data.samples import Samples, open_dataset
 from workers.engine.errors import EngineError
 from workers.engine.graph.graph import Graph

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from whetstone.contract.learning import Finetune
-from whetstone.contract.passes import Quantize
+from whetstone.contract.quantization import Quantize
 from whetstone.contract.pruning import Prune
 from whetstone.contract.reports import (
     Accuracy,

@@ -7,9 +7,10 @@ from tests.service import facts
 from whetstone.contract.failures import Failure, FailureCode
 from whetstone.contract.jobs import JobSpec, Recipe
 from whetstone.contract.learning import Finetune
-from whetstone.contract.passes import Pass, Quantize, Simplify
+from whetstone.contract.passes import Pass, Simplify
 from whetstone.contract.problems import Problem
 from whetstone.contract.pruning import Polynomial, Prune
+from whetstone.contract.quantization import Quantize
 from whetstone.contract.steps import Delivered, Finish, Optimize, StepResult, Task
 from whetstone.contract.targets import HardwareClass, Target, hardware_of
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 from onnx import ModelProto
 from onnxruntime.quantization import QuantType
 from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
@@ -13,7 +14,7 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.quant_utils import QuantizationMode
 from onnxruntime.quantization.registry import IntegerOpsRegistry, QDQRegistry, QLinearOpsRegistry
 
-from whetstone.contract.passes import ActivationType
+from whetstone.contract.quantization import ActivationType
 from workers.engine.passes.ranges import Ranges
 
 INFERRED = ("onnx.infer", "onnxruntime.quant")
@@ -37,6 +38,12 @@ def _temporary_files_in(scratch: Path) -> Iterator[None]:
         yield
     finally:
         tempfile.tempdir = before
+
+
+def _as_told(ranges: Ranges) -> TensorsData:
+    """The ranges as the library takes them: float32 scalars."""
+    scalars = {name: (np.array(low, np.float32), np.array(high, np.float32)) for name, (low, high) in ranges.items()}
+    return TensorsData(CalibrationMethod.MinMax, scalars)
 
 
 def _marked(model: ModelProto) -> ModelProto:
@@ -65,8 +72,12 @@ def quantize_static(
     per_channel: bool,
     exclude: Sequence[str],
     scratch: Path,
+    only: Sequence[str] = (),
 ) -> ModelProto:
-    """QDQ format, weights int8, activations as asked; `exclude` names nodes. `model` must have its shapes inferred."""
+    """QDQ format, weights int8, activations as asked; `exclude` names nodes to leave, `only` those to take if any.
+
+    `model` must have its shapes inferred.
+    """
     with _temporary_files_in(scratch):
         quantizer = QDQQuantizer(
             _marked(model),
@@ -74,8 +85,8 @@ def quantize_static(
             reduce_range=False,
             weight_qType=QuantType.QInt8,
             activation_qType=QuantType.QUInt8 if kind is ActivationType.UINT8 else QuantType.QInt8,
-            tensors_range=TensorsData(CalibrationMethod.MinMax, dict(ranges)),
-            nodes_to_quantize=[],
+            tensors_range=_as_told(ranges),
+            nodes_to_quantize=list(only),
             nodes_to_exclude=list(exclude),
             op_types_to_quantize=STATIC_OPS,
             extra_options=dict(FOR_INT8) if kind is ActivationType.INT8 else {},

@@ -1,22 +1,32 @@
 """The range of every activation over the calibration samples, by onnxruntime, in constant memory."""
 
+import math
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto, helper
 
+from whetstone.contract.quantization import Calibrator
 from workers.engine.graph.graph import Array, Graph
 from workers.engine.graph.reasons import reason_of
 from workers.engine.graph.session import Session
 from workers.engine.passes.errors import CalibrationFailed
+from workers.engine.passes.histograms import Histogram
 
-Ranges = dict[str, tuple[Array, Array]]
-"""Lowest and highest value by tensor name, as float32 scalars."""
+Ranges = dict[str, tuple[float, float]]
+"""Lowest and highest value by tensor name."""
+
+Batches = Callable[[], Iterable[Mapping[str, Array]]]
+"""The calibration samples from the start, as often as it is called."""
 
 LOWEST, HIGHEST = "whetstone_lowest/", "whetstone_highest/"
+MOMENTUM = 0.9
+"""How much a moving average keeps of what it was."""
+TOGETHER = 32
+"""Tensors whose values are looked at in one run, so that not all activations are held at once."""
 
 
 def _float_tensors(model: ModelProto) -> list[str]:
@@ -31,11 +41,16 @@ def _float_tensors(model: ModelProto) -> list[str]:
     ]
 
 
-def _with_extremes(model: ModelProto, names: list[str]) -> ModelProto:
-    """The model with the minimum and maximum of each tensor as its only outputs: two numbers, not a whole tensor."""
+def _without_outputs(model: ModelProto) -> ModelProto:
     watched = ModelProto()
     watched.CopyFrom(model)
     del watched.graph.output[:]
+    return watched
+
+
+def _with_extremes(model: ModelProto, names: list[str]) -> ModelProto:
+    """The model with the minimum and maximum of each tensor as its only outputs: two numbers, not a whole tensor."""
+    watched = _without_outputs(model)
     for name in names:
         for op, prefix in (("ReduceMin", LOWEST), ("ReduceMax", HIGHEST)):
             made = f"{prefix}{name}"
@@ -44,37 +59,90 @@ def _with_extremes(model: ModelProto, names: list[str]) -> ModelProto:
     return watched
 
 
-def _merge(found: Ranges, made: Mapping[str, Array]) -> None:
-    for key, low in made.items():
-        if not key.startswith(LOWEST):
-            continue
-        name = key.removeprefix(LOWEST)
-        high = made[f"{HIGHEST}{name}"]
-        if not (np.isfinite(low) and np.isfinite(high)):
-            raise CalibrationFailed(f"'{name}' becomes NaN or infinite on a calibration sample.", layer=name)
-        before = found.get(name, (low, high))
-        found[name] = (np.minimum(before[0], low), np.maximum(before[1], high))
+def _with_values(model: ModelProto, names: list[str]) -> ModelProto:
+    """The model with whole tensors as its only outputs. An Identity each, since an input cannot be an output."""
+    watched = _without_outputs(model)
+    for name in names:
+        made = f"{LOWEST}{name}"
+        watched.graph.node.append(helper.make_node("Identity", [name], [made], name=made))
+        watched.graph.output.append(helper.make_tensor_value_info(made, TensorProto.FLOAT, None))
+    return watched
 
 
-def find_ranges(model: ModelProto, batches: Iterator[dict[str, Array]], scratch: Path, threads: int) -> Ranges:
-    """MinMax ranges of all float tensors of a model whose shapes are inferred.
-
-    One session sees all batches and returns two numbers per tensor, so neither the number of samples nor the size
-    of activations matters. Raises CalibrationFailed.
-    """
-    found: Ranges = {}
+@contextmanager
+def _session(model: ModelProto, scratch: Path, threads: int) -> Iterator[Session]:
+    """A session of a model that is only needed for a while. Raises CalibrationFailed for whatever goes wrong in it."""
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         path = Path(folder) / "watched.onnx"
-        Graph(_with_extremes(model, _float_tensors(model))).save(path)
+        Graph(model).save(path)
         try:
-            session = Session(path, threads=threads)
-            for batch in batches:
-                _merge(found, session.run(batch))
+            yield Session(path, threads=threads)
         except CalibrationFailed:
             raise
         except Exception as error:  # whatever the runtime says about a graph or a sample
             raise CalibrationFailed(f"A calibration sample could not be run: {reason_of(error)}") from error
-    return found
+
+
+def _extremes(made: Mapping[str, Array]) -> Iterator[tuple[str, float, float]]:
+    """Raises CalibrationFailed where a tensor is NaN or infinite."""
+    for key, low in made.items():
+        if key.startswith(LOWEST):
+            name = key.removeprefix(LOWEST)
+            lowest, highest = float(low), float(made[f"{HIGHEST}{name}"])
+            if not (math.isfinite(lowest) and math.isfinite(highest)):
+                raise CalibrationFailed(f"'{name}' becomes NaN or infinite on a calibration sample.", layer=name)
+            yield name, lowest, highest
+
+
+def _widened(before: tuple[float, float], low: float, high: float) -> tuple[float, float]:
+    return min(before[0], low), max(before[1], high)
+
+
+def _averaged(before: tuple[float, float], low: float, high: float) -> tuple[float, float]:
+    return MOMENTUM * before[0] + (1 - MOMENTUM) * low, MOMENTUM * before[1] + (1 - MOMENTUM) * high
+
+
+def find_ranges(
+    model: ModelProto,
+    batches: Batches,
+    scratch: Path,
+    threads: int,
+    calibrator: Calibrator = Calibrator.MINMAX,
+    percentile: float = 100.0,
+) -> Ranges:
+    """Ranges of all float tensors of a model whose shapes are inferred.
+
+    Extremes need two numbers per tensor and run; histograms a second pass with the values of a few tensors at a time.
+    Neither depends on the number of samples. Raises CalibrationFailed.
+    """
+    merge = _averaged if calibrator is Calibrator.MOVING_AVERAGE else _widened
+    found: Ranges = {}
+    with _session(_with_extremes(model, _float_tensors(model)), scratch, threads) as session:
+        for batch in batches():
+            for name, low, high in _extremes(session.run(batch)):
+                found[name] = merge(found[name], low, high) if name in found else (low, high)
+    if calibrator in (Calibrator.MINMAX, Calibrator.MOVING_AVERAGE):
+        return found
+    return _by_histogram(model, batches, scratch, threads, found, calibrator, percentile)
+
+
+def _by_histogram(
+    model: ModelProto,
+    batches: Batches,
+    scratch: Path,
+    threads: int,
+    extremes: Ranges,
+    calibrator: Calibrator,
+    percentile: float,
+) -> Ranges:
+    histograms = {name: Histogram(low, high) for name, (low, high) in extremes.items()}
+    names = list(histograms)
+    for start in range(0, len(names), TOGETHER):
+        with _session(_with_values(model, names[start : start + TOGETHER]), scratch, threads) as session:
+            for batch in batches():
+                for key, values in session.run(batch).items():
+                    histograms[key.removeprefix(LOWEST)].add(values)
+    return {name: histogram.best_range(calibrator, percentile) for name, histogram in histograms.items()}
 
 
 def with_shapes(graph: Graph) -> ModelProto:

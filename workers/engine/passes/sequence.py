@@ -3,8 +3,9 @@
 from typing import Any, assert_never
 
 from whetstone.contract.learning import Finetune
-from whetstone.contract.passes import Pass, Quantize, Simplify
+from whetstone.contract.passes import Pass, Simplify
 from whetstone.contract.pruning import Prune
+from whetstone.contract.quantization import Quantize
 from workers.engine.passes.finetune import FinetunePass
 from workers.engine.passes.graph_pass import GraphPass
 from workers.engine.passes.prune import PrunePass

@@ -1,0 +1,131 @@
+"""Which layers stay in float: those that alone disturb the outputs most, and as few of them as it takes."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from whetstone.contract.quantization import Partial
+from workers.engine.data.samples import Batch
+from workers.engine.graph.graph import Graph
+from workers.engine.graph.session import Session
+from workers.engine.measure.accuracy import LabelsFitNoOutput, meter_for
+from workers.engine.measure.decision import thresholds_of
+from workers.engine.measure.fidelity import FidelityMeter
+
+PERCENT = 100
+SENSITIVITY_BATCHES = 2
+SILENCE = 1e-30
+
+Build = Callable[[Sequence[str]], Graph]
+"""Quantize all layers but those named."""
+BuildOne = Callable[[str], Graph]
+"""Quantize one layer alone."""
+Say = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The graph that keeps the limit with the fewest layers in float, and how it was found.
+
+    `noise` is the error power at the outputs with only that layer quantized, relative to the signal, by layer name.
+    `met` is false where no number of layers kept the limit within the trials: `graph` is then the nearest miss.
+    """
+
+    graph: Graph
+    kept: tuple[str, ...]
+    noise: dict[str, float]
+    drop: float
+    trials: int
+    met: bool
+
+
+class Judge:
+    """Compares graphs with the float one on the same samples, streamed anew each time."""
+
+    def __init__(
+        self,
+        original: Graph,
+        batches: Callable[[], Iterable[Batch]],
+        largest_label: float,
+        scratch: Path,
+        threads: int,
+    ) -> None:
+        self._batches, self._largest_label = batches, largest_label
+        self._scratch, self._threads = scratch, threads
+        self._thresholds = thresholds_of(original)
+        self._reference = self._session(original)
+
+    def _session(self, graph: Graph) -> Session:
+        path = self._scratch / "trial.onnx"
+        graph.save(path)
+        session = Session(path, threads=self._threads)
+        path.unlink()
+        return session
+
+    def noise(self, graph: Graph) -> float:
+        """Error power at the outputs over signal power, on a few batches."""
+        session, error, signal = self._session(graph), 0.0, 0.0
+        for batch, _ in zip(self._batches(), range(SENSITIVITY_BATCHES), strict=False):
+            for name, expected in self._reference.run(batch.inputs).items():
+                got = session.run(batch.inputs)[name]
+                error += float(((expected.astype(np.float64) - got.astype(np.float64)) ** 2).sum())
+                signal += float((expected.astype(np.float64) ** 2).sum())
+        return error / max(signal, SILENCE)
+
+    def drop(self, graph: Graph) -> float:
+        """What is lost: points of accuracy by labels, else points of agreement, else percent of cosine similarity."""
+        session, task = self._session(graph), None
+        fidelity = FidelityMeter(synthetic=False)
+        for batch in self._batches():
+            expected, got = self._reference.run(batch.inputs), session.run(batch.inputs)
+            fidelity.add(expected, got, batch.size)
+            if batch.labels is not None:
+                try:
+                    task = task or meter_for(expected, batch.labels, self._largest_label, self._thresholds)
+                except LabelsFitNoOutput:
+                    continue
+                task.add(expected, got, batch.labels)
+        if task is not None:
+            return task.accuracy().drop.value
+        seen = fidelity.fidelity()
+        return PERCENT - seen.agreement.value if seen.agreement else PERCENT * (1 - seen.cosine)
+
+
+def search(layers: Sequence[str], config: Partial, judge: Judge, build: Build, alone: BuildOne, say: Say) -> Found:
+    """Bisect over how many of the most sensitive layers stay in float. Quantizing all is tried first."""
+    trial = build(())
+    best = Found(trial, (), {}, judge.drop(trial), 1, met=False)
+    if best.drop <= config.max_drop:
+        return Found(best.graph, (), {}, best.drop, 1, met=True)
+    noise = {}
+    for number, name in enumerate(layers):
+        noise[name] = judge.noise(alone(name))
+        say(0.6 * number / len(layers), f"{name} alone: relative error {noise[name]:.2g}")
+    return _bisect(sorted(layers, key=lambda name: -noise[name]), noise, config, judge, build, say, best)
+
+
+def _bisect(
+    ranked: Sequence[str],
+    noise: dict[str, float],
+    config: Partial,
+    judge: Judge,
+    build: Build,
+    say: Say,
+    nearest: Found,
+) -> Found:
+    low, high, trials, met = 1, len(ranked) - 1, nearest.trials, None
+    while low <= high and trials < config.max_trials:
+        count = (low + high) // 2
+        trials += 1
+        graph = build(ranked[:count])
+        drop = judge.drop(graph)
+        say(0.6 + 0.4 * trials / config.max_trials, f"{count} of {len(ranked)} layers in float: {drop:.2f} lost")
+        tried = Found(graph, tuple(ranked[:count]), noise, drop, trials, met=drop <= config.max_drop)
+        if tried.met:
+            met, high = tried, count - 1
+        else:
+            nearest, low = min(nearest, tried, key=lambda found: found.drop), count + 1
+    chosen = met or nearest
+    return Found(chosen.graph, chosen.kept, noise, chosen.drop, trials, met=met is not None)
