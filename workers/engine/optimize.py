@@ -18,11 +18,14 @@ from workers.engine.graph.graph import Graph
 from workers.engine.graph.layers import count_nonzero, count_params
 from workers.engine.graph.macs import count_macs
 from workers.engine.importers.detect import open_model
+from workers.engine.passes.errors import NeedsModel
 from workers.engine.passes.graph_pass import Context, Outcome
 from workers.engine.passes.sequence import make
-from workers.engine.request import Done, MadeFile, Message, PassDone, Progress, Request
+from workers.engine.request import Done, LearningSaved, MadeFile, Message, PassDone, Progress, Request
+from workers.engine.training.keeping import Keeper, Write
 
 ONNX = "application/x-onnx"
+SAFETENSORS = "application/octet-stream"
 RESULT = "model.onnx"
 
 
@@ -94,13 +97,40 @@ def _report(stage: _Stage, outcome: Outcome, seconds: float, size: int) -> PassR
     )
 
 
+def _keeper(stage: _Stage, request: Request, every: int) -> Keeper:
+    """Keeps states of learning as outputs, each under its own name: it may be on its way when the next comes."""
+
+    def save(steps: int, write: Write) -> None:
+        name = f"learning-{stage.index + 1}-{steps}.safetensors"
+        write(request.outputs / name)
+        file = MadeFile(name=name, kind=ArtifactKind.LEARNING_STATE, media_type=SAFETENSORS)
+        stage.tell(LearningSaved(file=file))
+
+    return Keeper(f"pass {stage.index}", every, save, request.inputs.get(InputRole.LEARNING_STATE))
+
+
+def _model(request: Request, role: InputRole) -> Graph:
+    if role not in request.inputs:
+        raise NeedsModel(f"The step has no {role} model.")
+    return open_model(request.inputs[role], request.scratch)
+
+
+def _context(stage: _Stage, request: Request) -> Context:
+    return Context(
+        request.scratch,
+        cores(),
+        stage.progress,
+        model=lambda role: _model(request, role),
+        keeper=lambda every: _keeper(stage, request, every),
+    )
+
+
 def _run_pass(
     stage: _Stage, graph: Graph, samples: Samples | None, request: Request
 ) -> tuple[Graph, PassReport, MadeFile]:
     stage.progress(0.0, "started", {})
     started = time.monotonic()
-    context = Context(request.scratch, cores(), stage.progress)
-    outcome = make(stage.config).apply(graph, samples, context)
+    outcome = make(stage.config).apply(graph, samples, _context(stage, request))
     seconds = time.monotonic() - started
     name = f"checkpoint-{stage.index + 1}.onnx"
     file, size = _saved(outcome.graph, request.outputs, name, ArtifactKind.CHECKPOINT)

@@ -8,9 +8,10 @@ import pytest
 from tests.engine import models
 from tests.engine.models import accuracy
 from whetstone.contract.failures import FailureCode
-from whetstone.contract.learning import EarlyStopping, Finetune, LabelLoss, OptimizerName
-from whetstone.contract.quantization import Quantize
+from whetstone.contract.learning import EarlyStopping, Finetune, OptimizerName
+from whetstone.contract.losses import LabelLoss
 from whetstone.contract.pruning import Prune
+from whetstone.contract.quantization import Quantize
 from workers.engine.data.samples import Samples, open_dataset
 from workers.engine.errors import EngineError
 from workers.engine.graph.graph import Graph
@@ -128,10 +129,10 @@ X = np.zeros((20, 1, 28, 28), np.float32)
 @pytest.mark.parametrize(
     ("arrays", "told"),
     [
-        ({"x": X}, "train split and labels"),
-        ({"test/x": X, "test/labels": np.zeros(20, np.int64)}, "train split and labels"),
+        ({"x": X}, "has no model model"),
+        ({"test/x": X, "test/labels": np.zeros(20, np.int64)}, "no train split"),
         ({"x": X, "labels": np.full(20, 10)}, "go up to 10, but the model tells 10 classes"),
-        ({"x": X, "labels": np.zeros(20, np.float32)}, "wants class ids"),
+        ({"x": X, "labels": np.zeros(20, np.float32)}, "Targets of shape"),
         ({"x": X, "labels": np.zeros((20, 3), np.int64)}, "do not go with outputs"),
         ({"train/x": X[:1], "train/labels": np.zeros(1, np.int64)}, "at least 2"),
     ],

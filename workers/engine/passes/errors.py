@@ -25,6 +25,12 @@ class NeedsDataset(EngineError):
     hint = "Name a dataset in the job."
 
 
+class NeedsModel(EngineError):
+    """The pass needs a model that the step was not given."""
+
+    code = FailureCode.MODEL_MISMATCH
+
+
 class CalibrationFailed(EngineError):
     """The ranges of the activations could not be found."""
 

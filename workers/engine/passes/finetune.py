@@ -1,20 +1,36 @@
-"""Train the weights against labels; zeros can be held."""
+"""Train the weights: against labels, against a teacher, or both; on real inputs or, without any, on made-up ones."""
 
 from whetstone.contract.datasets import Split
+from whetstone.contract.failures import FailureCode
 from whetstone.contract.learning import Finetune
+from whetstone.contract.losses import LabelTerm, LossTerm, TeacherTerm
+from whetstone.contract.steps import InputRole
 from workers.engine.data.fit import fixed_at_one
 from workers.engine.data.samples import Samples
+from workers.engine.errors import EngineError
 from workers.engine.graph.edit import separate_statistics
 from workers.engine.graph.graph import Graph
 from workers.engine.graph.layers import layers_of
 from workers.engine.graph.trainable import Trainable
 from workers.engine.passes.checks import same_interface
-from workers.engine.passes.errors import BrokenResult
+from workers.engine.passes.errors import BrokenResult, NeedsDataset
 from workers.engine.passes.graph_pass import Context, GraphPass, Outcome
-from workers.engine.passes.learning import Masks, labelled, telling, trainable
-from workers.engine.training.loop import Course, Learned, learn
+from workers.engine.passes.learning import Masks, labelled, module_for, telling, trainable
+from workers.engine.training.course import Course
+from workers.engine.training.labels import fitting_loss
+from workers.engine.training.loop import Learned, learn
+from workers.engine.training.made_inputs import Made, check_can_be_made, make_inputs
+from workers.engine.training.objective import TERMS, aims_of, without_labels
+from workers.engine.training.teacher import check_inputs
 
 MATRIX_RANK = 2
+
+
+class StudentMismatch(EngineError):
+    """The student does not have the inputs and outputs of the job's model."""
+
+    code = FailureCode.MODEL_MISMATCH
+    hint = "Export the student with the same names, types and axes as the original."
 
 
 def _summary(learned: Learned, samples: int) -> str:
@@ -26,11 +42,51 @@ def _summary(learned: Learned, samples: int) -> str:
 
 
 class FinetunePass(GraphPass[Finetune]):
-    """On a pruned graph this is recovery, on a quantized one quantization-aware training."""
+    """After pruning this is recovery, on a quantized graph quantization-aware training, with a student distillation."""
 
     def requires(self, graph: Graph, data: Samples | None) -> None:
-        labelled(data)
-        trainable(graph, self.config.loss)
+        if self.config.loss is not None or any(isinstance(term, LabelTerm) for term in self.config.losses):
+            labelled(data)
+        if data is None:
+            check_can_be_made(graph)
+        elif not data.has(Split.TRAIN):
+            raise NeedsDataset("The dataset has no train split to learn from.", hint="Name its arrays 'train/…'.")
+        if self.config.student is None:
+            trainable(graph, self.config.loss)
+
+    def _student(self, graph: Graph, context: Context) -> Graph:
+        """What is trained: a copy of the graph the recipe has got to, or another model of the same interface."""
+        if self.config.student is None:
+            return graph.copy()
+        student = context.model(InputRole.STUDENT)
+        try:
+            same_interface(graph, student)
+        except BrokenResult as error:
+            raise StudentMismatch from error
+        return student
+
+    def _terms(self, graph: Graph, samples: Samples) -> tuple[LossTerm, ...]:
+        """What is asked for, or what the data allows."""
+        if self.config.losses:
+            return self.config.losses
+        if self.config.loss is None and not samples.has_labels(Split.TRAIN):
+            return (without_labels(graph),)
+        return (TERMS[self.config.loss or fitting_loss(graph, samples)](),)
+
+    def _teacher(self, context: Context) -> Graph:
+        return context.model(InputRole.TEACHER if self.config.teacher else InputRole.MODEL)
+
+    def _samples(self, data: Samples | None, context: Context) -> Made:
+        if data is not None:
+            return Made(data, ())
+        config, teacher = self.config, self._teacher(context)
+        return make_inputs(
+            teacher,
+            config.made_inputs,
+            config.seed,
+            context.scratch,
+            lambda share: context.tell(0.0, f"making up inputs, {share:.0%}", {}),
+        )
 
     def _masks(self, module: Trainable) -> Masks:
         """Zeros of matrices and kernels are held; a bias that happens to be zero may move."""
@@ -39,26 +95,50 @@ class FinetunePass(GraphPass[Finetune]):
 
     def ensures(self, before: Graph, after: Graph) -> None:
         same_interface(before, after)
+        if self.config.student is not None:
+            return
         for layer in layers_of(before):
             old, new = before.weight(layer.weight), after.weight(layer.weight)
             if self.config.hold_sparsity and old.dtype.kind == "f" and new[old == 0].any():
                 raise BrokenResult(f"Weights of '{layer.name}' that were zero are so no longer.")
 
-    def run(self, graph: Graph, data: Samples | None, context: Context) -> Outcome:
-        samples = labelled(data)
-        after = graph.copy()
-        separate_statistics(after)
-        module, objective = trainable(after, self.config.loss)
-        masks = self._masks(module)
-        course = Course(
+    def _course(self, after: Graph, samples: Samples, context: Context) -> tuple[Trainable, Course]:
+        terms = self._terms(after, samples)
+        teacher = self._teacher(context) if any(isinstance(term, TeacherTerm) for term in terms) else None
+        if teacher is not None:
+            check_inputs(teacher, after)
+        objective = aims_of(after, terms, teacher)
+        module = module_for(after, objective)
+        masks, every = self._masks(module), self.config.checkpoint_every
+        return module, Course(
             samples,
             self.config,
             objective,
             context.threads,
             self.config.validation_fraction,
-            feed_singly=fixed_at_one(graph.inputs),
+            feed_singly=any(fixed_at_one(graph.inputs) for graph in (after, teacher) if graph is not None),
             hooks=telling(context, lambda _: masks.hold()),
+            teacher=teacher,
+            graph=after,
+            scratch=context.scratch,
+            processes=self.config.processes,
+            keeper=context.keeper(every) if every is not None and context.keeper is not None else None,
         )
+
+    def run(self, graph: Graph, data: Samples | None, context: Context) -> Outcome:
+        after, made = self._student(graph, context), self._samples(data, context)
+        separate_statistics(after)
+        module, course = self._course(after, made.samples, context)
         learned = learn(module, course)
         module.write_back(after)
-        return Outcome(after, _summary(learned, samples.count(Split.TRAIN)), curves=learned.curves())
+        summary = _summary(learned, made.samples.count(Split.TRAIN))
+        return Outcome(after, summary, curves=learned.curves(), notes=(*self._notes(course, learned), *made.notes))
+
+    def _notes(self, course: Course, learned: Learned) -> tuple[str, ...]:
+        notes = []
+        if course.teacher is not None:
+            whose = f"the model {self.config.teacher}" if self.config.teacher else "the original model"
+            notes.append(f"The teacher was {whose}.")
+        if learned.resumed_at:
+            notes.append(f"Went on from step {learned.resumed_at} of an earlier attempt.")
+        return tuple(notes)

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from whetstone.contract.reports import Curve, LayerChange
+from whetstone.contract.steps import InputRole
 from workers.engine.data.samples import Samples
 from workers.engine.graph.graph import Graph
 from workers.engine.passes.checks import same_interface, still_runs
+from workers.engine.passes.errors import NeedsModel
+from workers.engine.training.keeping import Keeper
 
 ConfigT = TypeVar("ConfigT")
 
@@ -21,13 +24,23 @@ def _say_nothing(_share: float, _message: str, _metrics: dict[str, float]) -> No
     pass
 
 
+def _no_model(role: InputRole) -> Graph:
+    raise NeedsModel(f"The step has no {role} model.")
+
+
 @dataclass(frozen=True)
 class Context:
-    """Where a pass may write, how many threads it may use, and whom it tells of its progress."""
+    """Where a pass may write, how many threads it may use, and whom it tells of its progress.
+
+    `model` opens one of the step's models anew: the original, a teacher, a student. `keeper`, given a number of steps,
+    says where a pass keeps how far it has learned; None where nothing is kept.
+    """
 
     scratch: Path
     threads: int = 1
     tell: Tell = _say_nothing
+    model: Callable[[InputRole], Graph] = _no_model
+    keeper: Callable[[int], Keeper] | None = None
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,14 @@ import torch
 from torch import Tensor
 
 from whetstone.contract.datasets import Split
-from whetstone.contract.learning import LabelLoss
+from whetstone.contract.losses import LabelLoss
 from workers.engine.data.samples import Samples
 from workers.engine.graph.graph import Graph
 from workers.engine.graph.trainable import Trainable
 from workers.engine.passes.errors import NeedsDataset, NothingToDo
 from workers.engine.passes.graph_pass import Context
+from workers.engine.training.gradients import device_of
+from workers.engine.training.labels import fitting_loss
 from workers.engine.training.loop import Epoch, Hooks
 from workers.engine.training.objective import Objective, objective_of
 
@@ -26,13 +28,21 @@ def labelled(data: Samples | None) -> Samples:
     return data
 
 
-def trainable(graph: Graph, loss: LabelLoss) -> tuple[Trainable, Objective]:
-    """The graph up to what the loss wants. Raises NotTrainable or NothingToDo before any work."""
-    objective = objective_of(graph, loss)
-    module = Trainable(graph, [objective.output])
+def module_for(graph: Graph, objective: Objective) -> Trainable:
+    """The graph up to what the objective wants, on its device. Raises NotTrainable or NothingToDo before any work."""
+    module = Trainable(graph, objective.tensors)
     if not module.weights:
         raise NothingToDo("The model has no float32 weights to learn.")
-    return module, objective
+    return module.to(device_of())
+
+
+def trainable(graph: Graph, loss: LabelLoss | None, samples: Samples | None = None) -> tuple[Trainable, Objective]:
+    """A module that learns from labels. Without a loss the labels of `samples` tell, and without both it is
+    cross-entropy. Raises NotTrainable or NothingToDo before any work.
+    """
+    found = fitting_loss(graph, samples) if loss is None and samples is not None else None
+    objective = objective_of(graph, loss or found or LabelLoss.CROSS_ENTROPY)
+    return module_for(graph, objective), objective
 
 
 class Masks:

@@ -1,228 +1,245 @@
 """The training loop: seeded, watched, stopped early, and ended with a reason when it diverges."""
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from whetstone.contract.datasets import Split
 from whetstone.contract.failures import FailureCode
-from whetstone.contract.learning import Learning, OptimizerName
-from whetstone.contract.reports import Curve
+from whetstone.contract.learning import Mode
 from workers.engine.data.archive import Array
-from workers.engine.data.errors import InvalidDataset
-from workers.engine.data.samples import Batch, Samples
+from workers.engine.data.augmentation import augmented, check_augmentations
+from workers.engine.data.augmentation_mixing import Mixed
+from workers.engine.data.samples import Batch
 from workers.engine.errors import EngineError
 from workers.engine.graph.trainable import Trainable
-from workers.engine.training.objective import Objective, as_labels
+from workers.engine.training import keeping
+from workers.engine.training.course import Course
+from workers.engine.training.gradients import (
+    Alone,
+    Gradients,
+    NotFinite,
+    Pupil,
+    TrainingDiverged,
+    device_of,
+    set_modes,
+)
+from workers.engine.training.keeping import Standing
+from workers.engine.training.losses import Targets, as_labels
+from workers.engine.training.optimizers import add_l1, clip, make_optimizer, rate_at
+from workers.engine.training.progress import Epoch, Hooks, Learned
+from workers.engine.training.replicas import spread
+from workers.engine.training.schedule import Plan, divide, seed_step
+from workers.engine.training.teacher import open_teacher
+
+__all__ = ["Course", "Epoch", "Hooks", "Learned", "TrainingDiverged", "divide", "learn"]
 
 
-class TrainingDiverged(EngineError):
-    """The loss became infinite or NaN."""
+class OutOfMemory(EngineError):
+    """Learning needed more memory than there is."""
 
-    code = FailureCode.TRAINING_DIVERGED
-    hint = "Lower the learning rate."
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """Mean losses of one epoch; `validation_accuracy` is a share, None where labels are no classes."""
-
-    loss: float
-    validation_loss: float
-    validation_accuracy: float | None
+    code = FailureCode.OUT_OF_MEMORY
+    hint = "Use a smaller batch_size, with accumulate to make up for it."
 
 
-@dataclass(frozen=True)
-class Hooks:
-    """What others do in the loop: `after_step` gets the number of steps done, `after_epoch` the share of work done."""
-
-    after_step: Callable[[int], None] = lambda _: None
-    after_epoch: Callable[[float, int, Epoch], None] = lambda _share, _number, _epoch: None
-
-
-@dataclass(frozen=True)
-class Course:
-    """What is to be learned, from what, and on how many threads.
-
-    `feed_singly` is for graphs whose batch axis is fixed at 1: gradients are then summed over a batch's samples.
-    The loop runs on, beyond `learning.epochs`, until `min_steps` are done; early stopping looks only after them.
-    """
-
-    samples: Samples
-    learning: Learning
-    objective: Objective
-    threads: int
-    validation_fraction: float = 0.1
-    min_steps: int = 0
-    feed_singly: bool = False
-    hooks: Hooks = field(default_factory=Hooks)
-
-
-@dataclass(frozen=True)
-class Learned:
-    """How it went, epoch by epoch; `best` is the epoch whose weights were kept, counted from 1."""
-
-    epochs: tuple[Epoch, ...]
-    steps: int
-    best: int
-
-    def curves(self) -> tuple[Curve, ...]:
-        """Losses and accuracy per epoch."""
-        x = tuple(float(number) for number in range(1, len(self.epochs) + 1))
-        told: dict[str, list[float | None]] = {
-            "training loss": [epoch.loss for epoch in self.epochs],
-            "validation loss": [epoch.validation_loss for epoch in self.epochs],
-            "validation accuracy": [epoch.validation_accuracy for epoch in self.epochs],
-        }
-        return tuple(
-            Curve(name=name, x_label="epoch", y_label=name.split()[-1], x=x, y=tuple(y for y in ys if y is not None))
-            for name, ys in told.items()
-            if None not in ys
-        )
-
-
-def _optimizer(module: Trainable, learning: Learning) -> torch.optim.Optimizer:
-    weights = list(module.weights.values())
-    rate, decay = learning.learning_rate, learning.weight_decay
-    match learning.optimizer:
-        case OptimizerName.ADAM:
-            return torch.optim.Adam(weights, rate, weight_decay=decay)
-        case OptimizerName.ADAMW:
-            return torch.optim.AdamW(weights, rate, weight_decay=decay)
-        case OptimizerName.SGD:
-            return torch.optim.SGD(weights, rate, weight_decay=decay)
-
-
-def _tensor(array: Array) -> Tensor:
-    return torch.from_numpy(array)
-
-
-def divide(count: int, fraction: float, seed: int) -> tuple[Array, Array]:
-    """Positions to train on and to validate on. Raises InvalidDataset for fewer than 2 samples."""
-    if count < 2:  # noqa: PLR2004 - one to learn from, one to check with
-        raise InvalidDataset(f"The train split has {count} sample; learning takes at least 2.")
-    order = np.random.default_rng(seed).permutation(count)
-    held_out = min(max(1, round(count * fraction)), count - 1)
-    return np.sort(order[held_out:]), np.sort(order[:held_out])
+def _mixed_labels(targets: Targets | None, mixed: Mixed) -> Targets | None:
+    """The labels of a batch and of what was mixed into it."""
+    if targets is None or mixed.partners is None:
+        return targets
+    return Targets(targets.labels, targets.labels[mixed.partners], mixed.share)
 
 
 class _Loop:
     """The state of one run."""
 
-    def __init__(self, module: Trainable, course: Course) -> None:
-        self.module, self.course = module, course
-        self.optimizer = _optimizer(module, course.learning)
+    def __init__(self, pupil: Pupil, course: Course, gradients: Gradients) -> None:
+        self.pupil, self.course, self.gradients = pupil, course, gradients
+        self.module, self.learning = pupil.module, course.learning
+        self.weights = list(self.module.weights.values())
+        self.optimizer = make_optimizer(self.weights, self.learning)
         count = course.samples.count(Split.TRAIN)
-        self.train_rows, self.validation_rows = divide(count, course.validation_fraction, course.learning.seed)
-        self.steps = 0
-        self.epochs: list[Epoch] = []
-        self.best = (float("inf"), 0)
+        rows, self.validation_rows = divide(count, course.validation_fraction, self.learning.seed)
+        # a lone last sample has no variance to normalize by; another epoch will have it in a full batch
+        normalizes = self.learning.batch_norm is Mode.TRAIN and any(True for _ in self.module.buffers())
+        self.plan = Plan(rows, self.learning, drop_single=normalizes)
+        self.steps_per_epoch = len(self.plan.steps_of(0))
+        self.labelled = course.samples.has_labels(Split.TRAIN)
+        self.at = Standing()
         self.best_state: dict[str, Tensor] = {}
+        self.mark = keeping.fingerprint(course.keeper, self.module, self.learning) if course.keeper else ""
 
-    def _batches(self, rows: Array, shuffle_seed: int | None) -> Iterator[Batch]:
-        size = self.course.learning.batch_size
-        for batch in self.course.samples.batches(
-            Split.TRAIN, size, shuffle_seed=shuffle_seed, with_labels=True, within=rows
-        ):
-            # a lone last sample has no variance to normalize by; another epoch will have it in a full batch
-            if shuffle_seed is None or size == 1 or len(rows) < size or batch.size > 1:
-                yield batch
+    def _batches(self, rows: Array) -> Iterator[Batch]:
+        size = self.learning.batch_size
+        return self.course.samples.batches(Split.TRAIN, size, with_labels=self.labelled, within=rows)
 
-    def _pieces(self, batch: Batch) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
-        """A batch as tensors, whole, or sample by sample where the graph takes only one."""
-        labels = as_labels(_tensor(batch.required_labels))
-        inputs = {name: _tensor(array) for name, array in batch.inputs.items()}
-        size = 1 if self.course.feed_singly else batch.size
-        for start in range(0, batch.size, size):
-            cut = slice(start, start + size)
-            yield {name: value[cut] for name, value in inputs.items()}, labels[cut]
+    @staticmethod
+    def _tensors(batch: Batch) -> tuple[dict[str, Tensor], Targets | None]:
+        inputs = {name: torch.from_numpy(array) for name, array in batch.inputs.items()}
+        return inputs, None if batch.labels is None else Targets(as_labels(torch.from_numpy(batch.labels)))
 
-    def _outputs(self, inputs: dict[str, Tensor]) -> Tensor:
-        return self.module(inputs)[self.course.objective.output]  # type: ignore[no-any-return]
+    def _set_rate(self) -> None:
+        steps = max(self.learning.epochs * self.steps_per_epoch, self.course.min_steps)
+        rate = rate_at(self.at.steps, self.learning, steps=steps, steps_per_epoch=self.steps_per_epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
 
-    def _step(self, batch: Batch) -> float:
-        self.optimizer.zero_grad()
-        total = 0.0
-        for inputs, labels in self._pieces(batch):
-            share = len(labels) / batch.size
-            loss = self.course.objective.loss(self._outputs(inputs), labels) * share
-            if not torch.isfinite(loss):
-                self._diverged(inputs)
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.item()
+    def _gather(self, rows: Array) -> float:
+        """Leave the gradient of a step in the parameters."""
+        self.gradients.begin(self.at.steps)
+        for batch in self._batches(rows):
+            inputs, targets = self._tensors(batch)
+            mixed = augmented(self.learning.augment, inputs)
+            self.gradients.add(mixed.inputs, _mixed_labels(targets, mixed), batch.size / len(rows))
+        return self.gradients.finish()
+
+    def _step(self, rows: Array) -> None:
+        seed_step(self.learning.seed, self.at.steps)
+        self._set_rate()
+        loss = self._gather(rows)
+        if self.learning.l1_penalty:
+            add_l1(self.weights, self.learning.l1_penalty)
+        if self.learning.clip_norm is not None and not math.isfinite(clip(self.weights, self.learning.clip_norm)):
+            raise NotFinite(None)
         self.optimizer.step()
-        self.steps += 1
-        self.course.hooks.after_step(self.steps)
-        return total
+        self.at.steps += 1
+        self.at.steps_in_epoch += 1
+        self.at.loss_in_epoch += loss
+        self.course.hooks.after_step(self.at.steps)
+        self._keep()
 
-    def _diverged(self, inputs: dict[str, Tensor]) -> None:
-        layer = self.module.first_not_finite(inputs)
-        where = f" at '{layer}'" if layer else ""
-        raise TrainingDiverged(f"The loss became infinite or NaN in step {self.steps + 1}{where}.", layer=layer)
+    def _keep(self) -> None:
+        keeper = self.course.keeper
+        if keeper is None or self.at.steps % keeper.every:
+            return
+        parts = (self.mark, self.at, self.module, self.optimizer, self.best_state)
+        keeper.save(self.at.steps, lambda path: keeping.save(path, *parts))
+
+    def _go_on(self) -> int:
+        """Take up what an earlier attempt left. Returns the number of steps it had made."""
+        keeper = self.course.keeper
+        if keeper is None or keeper.saved is None:
+            return 0
+        found = keeping.load(keeper.saved, self.mark, self.module, self.optimizer)
+        if found is not None:
+            self.at, self.best_state = found
+        return self.at.steps
 
     @torch.no_grad()
     def _validate(self) -> tuple[float, float | None]:
         self.module.eval()
-        objective, losses, hits = self.course.objective, [], []
-        for batch in self._batches(self.validation_rows, None):
-            for inputs, labels in self._pieces(batch):
-                made = self._outputs(inputs)
-                losses.append(float(objective.loss(made, labels)) * len(labels))
-                correct = objective.correct(made, labels)
-                hits.append(None if correct is None else float(correct.float().mean()) * len(labels))
+        loss, hits = 0.0, 0.0
+        classes = True
+        for batch in self._batches(self.validation_rows):
+            for inputs, targets, share in self.pupil.pieces(*self._tensors(batch)):
+                found, made = self.pupil.judge(inputs, targets)
+                loss += float(found) * share * batch.size
+                output = made[self.course.objective.output]
+                correct = None if targets is None else self.course.objective.correct(output, targets.labels)
+                classes = classes and correct is not None
+                hits += 0.0 if correct is None else float(correct.float().mean()) * share * batch.size
         count = len(self.validation_rows)
-        known = [hit for hit in hits if hit is not None]
-        return sum(losses) / count, sum(known) / count if known else None
+        return loss / count, hits / count if classes else None
 
-    def _epoch(self, number: int) -> None:
+    def _epoch(self) -> None:
         self.module.train()
-        batches = self._batches(self.train_rows, self.course.learning.seed + number)
-        losses = [self._step(batch) for batch in batches]
+        for rows in self.plan.steps_of(len(self.at.epochs))[self.at.steps_in_epoch :]:
+            self._step(rows)
         validation_loss, accuracy = self._validate()
         if not math.isfinite(validation_loss):
-            raise TrainingDiverged(f"The validation loss became infinite or NaN after epoch {number + 1}.")
-        self.epochs.append(Epoch(sum(losses) / len(losses), validation_loss, accuracy))
+            raise NotFinite(None)
+        self.at.epochs.append(Epoch(self.at.loss_in_epoch / self.at.steps_in_epoch, validation_loss, accuracy))
+        self.at.steps_in_epoch, self.at.loss_in_epoch = 0, 0.0
+        self._keep_best(validation_loss)
 
-    def _keep_best(self, min_delta: float) -> None:
+    def _keep_best(self, loss: float) -> None:
         """Remember the weights of an epoch that is better by more than `min_delta`."""
-        loss = self.epochs[-1].validation_loss
-        if self.steps >= self.course.min_steps and loss < self.best[0] - min_delta:
-            self.best = (loss, len(self.epochs))
+        stopping = self.learning.early_stopping
+        if self.at.steps >= self.course.min_steps and loss < self.at.best_loss - (
+            stopping.min_delta if stopping else 0
+        ):
+            self.at.best_loss, self.at.best_epoch = loss, len(self.at.epochs)
             self.best_state = {name: value.detach().clone() for name, value in self.module.state_dict().items()}
 
     def _has_stopped_improving(self) -> bool:
-        stopping = self.course.learning.early_stopping
-        if stopping is None:
-            return False
-        self._keep_best(stopping.min_delta)
-        return self.best[1] > 0 and len(self.epochs) - self.best[1] >= stopping.patience
+        stopping = self.learning.early_stopping
+        return (
+            stopping is not None
+            and self.at.best_epoch > 0
+            and len(self.at.epochs) - self.at.best_epoch >= stopping.patience
+        )
 
     def _share_done(self) -> float:
-        steps = self.steps / self.course.min_steps if self.course.min_steps else 1.0
-        return min(len(self.epochs) / self.course.learning.epochs, steps, 1.0)
+        steps = self.at.steps / self.course.min_steps if self.course.min_steps else 1.0
+        return min(len(self.at.epochs) / self.learning.epochs, steps, 1.0)
+
+    def _is_over(self) -> bool:
+        enough = len(self.at.epochs) >= self.learning.epochs and self.at.steps >= self.course.min_steps
+        return enough or self._has_stopped_improving()
 
     def run(self) -> Learned:
-        while len(self.epochs) < self.course.learning.epochs or self.steps < self.course.min_steps:
-            self._epoch(len(self.epochs))
-            self.course.hooks.after_epoch(self._share_done(), len(self.epochs), self.epochs[-1])
-            if self._has_stopped_improving():
-                break
+        resumed_at = self._go_on()
+        try:
+            while not self._is_over():
+                self._epoch()
+                self.course.hooks.after_epoch(self._share_done(), len(self.at.epochs), self.at.epochs[-1])
+        except NotFinite as error:
+            self._diverged(error)
+        best = self.at.best_epoch if self.learning.early_stopping and self.best_state else 0
+        if best:
+            self.module.load_state_dict(self.best_state)
+        return Learned(tuple(self.at.epochs), self.at.steps, best or len(self.at.epochs), resumed_at)
+
+    def _diverged(self, error: NotFinite) -> None:
+        """Leave the best weights so far in the module, and say where it happened."""
+        kept = ""
         if self.best_state:
             self.module.load_state_dict(self.best_state)
-        return Learned(tuple(self.epochs), self.steps, self.best[1] or len(self.epochs))
+            kept = f" Until then epoch {self.at.best_epoch} was the best (validation loss {self.at.best_loss:.4g})."
+        where = f" at '{error.layer}'" if error.layer else ""
+        told = f"The loss became infinite or NaN in step {self.at.steps + 1}{where}.{kept}"
+        raise TrainingDiverged(told, layer=error.layer) from error
+
+
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    """PyTorch tells in words that the CPU's memory ran out, and by a class that a device's did."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise OutOfMemory from error
+    except RuntimeError as error:
+        if "allocate memory" in str(error):
+            raise OutOfMemory from error
+        raise
+
+
+def _pupil(module: Trainable, course: Course) -> Pupil:
+    device = device_of()
+    set_modes(module, course.learning)
+    teacher = None
+    if course.teacher is not None and course.objective.taught:
+        folder, threads = course.scratch or Path(tempfile.gettempdir()), course.threads
+        teacher = open_teacher(course.teacher, course.objective.taught, device=device, folder=folder, threads=threads)
+    return Pupil(module.to(device), course.objective, course.learning, device, teacher, course.feed_singly)
 
 
 def learn(module: Trainable, course: Course) -> Learned:
     """Train the weights of `module` in place on the train split, a seeded part of it held out for validation.
 
-    The same seed, threads and data give the same weights. With early stopping the best weights are kept, without
-    it the last. Raises TrainingDiverged, DatasetMismatch, InvalidDataset.
+    The same seed, threads and data give the same weights, also when an earlier attempt is gone on with. With early
+    stopping the best weights are kept, without it the last; when it diverges, the best so far are left in `module`.
+    Raises TrainingDiverged, OutOfMemory, DatasetMismatch, TeacherMismatch, InvalidDataset, NeedsCuda.
     """
-    torch.set_num_threads(course.threads)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(course.learning.seed)
-        return _Loop(module, course).run()
+    check_augmentations(course.learning.augment, course.samples)
+    torch.set_num_threads(max(1, course.threads // course.processes))
+    with torch.random.fork_rng(devices=[]), _memory_errors():
+        pupil = _pupil(module, course)
+        if course.processes == 1:
+            return _Loop(pupil, course, Alone(pupil)).run()
+        with spread(pupil, course) as gradients:
+            return _Loop(pupil, course, gradients).run()

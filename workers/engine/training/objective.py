@@ -1,25 +1,66 @@
-"""What a graph is trained towards: which of its tensors is compared with the labels, and how."""
+"""What a graph is trained towards: which of its tensors are compared with what, and how."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
 from whetstone.contract.failures import FailureCode
-from whetstone.contract.learning import LabelLoss
-from workers.engine.data.errors import DatasetMismatch
+from whetstone.contract.losses import (
+    BinaryCrossEntropy,
+    CrossEntropy,
+    Hint,
+    Huber,
+    LabelLoss,
+    LabelTerm,
+    LossTerm,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    OutputError,
+    SoftLabels,
+    TeacherTerm,
+)
 from workers.engine.errors import EngineError
 from workers.engine.graph.graph import Graph
+from workers.engine.training.losses import (
+    Targets,
+    TeacherMismatch,
+    as_labels,
+    classes_second,
+    label_loss,
+    shaped_like,
+    teacher_loss,
+)
+
+__all__ = ["Aim", "Objective", "Targets", "aims_of", "as_labels", "decisive_output", "logits_of", "objective_of"]
 
 SEEN_THROUGH = frozenset({"Identity", "QuantizeLinear", "DequantizeLinear"})
 FLOATS = ("float32", "float16", "float64", "bfloat16")
+HALF = 0.5
+ON_OUTPUTS = (MeanSquaredError, MeanAbsoluteError, Huber)
+"""Losses that look at the output itself; the others look at the logits where the output is their softmax."""
+
+TERMS: dict[LabelLoss, type[LabelTerm]] = {
+    LabelLoss.CROSS_ENTROPY: CrossEntropy,
+    LabelLoss.BCE: BinaryCrossEntropy,
+    LabelLoss.MSE: MeanSquaredError,
+    LabelLoss.L1: MeanAbsoluteError,
+    LabelLoss.HUBER: Huber,
+}
 
 
 class NoOutputToTrain(EngineError):
     """None of the model's outputs is a floating point number, so there is nothing to compare with labels."""
 
     code = FailureCode.NOTHING_TO_DO
+
+
+class UnknownTensor(EngineError):
+    """A hint names a tensor that the graph does not have."""
+
+    code = FailureCode.UNKNOWN_LAYER
+    hint = "Tensors have the names that the nodes' inputs and outputs have in the ONNX file."
 
 
 def decisive_output(graph: Graph) -> str:
@@ -30,65 +71,130 @@ def decisive_output(graph: Graph) -> str:
     return name
 
 
-def _before_softmax(graph: Graph, output: str) -> str:
-    """The logits, where the output is their softmax; the output itself otherwise.
+def logits_of(graph: Graph, output: str, ops: Iterable[str] = ("Softmax", "Sigmoid")) -> str:
+    """What is made a probability by one of `ops` in the end; the output itself where there is none.
 
     Cross-entropy takes logits. Log-probabilities serve as well: their log-sum-exp is 0.
     """
     name = output
     while (node := graph.producer(name)) is not None and node.op_type in SEEN_THROUGH:
         name = node.input[0]
-    return node.input[0] if node is not None and node.op_type == "Softmax" else output
+    return node.input[0] if node is not None and node.op_type in ops else output
+
+
+@dataclass(frozen=True)
+class Aim:
+    """A term of the loss with the tensor of the student that it is about, and the teacher's where it has one."""
+
+    term: LossTerm
+    student: str
+    teacher: str | None = None
 
 
 @dataclass(frozen=True)
 class Objective:
-    """`output` is the tensor of the graph that `loss` and `correct` want."""
+    """`output` is the tensor of the graph that tells right from wrong; `tensors` are all that the aims want."""
 
     output: str
-    loss_kind: LabelLoss
+    aims: tuple[Aim, ...] = field(default=())
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((self.output, *(aim.student for aim in self.aims))))
+
+    @property
+    def taught(self) -> tuple[str, ...]:
+        """The tensors that a teacher must give."""
+        return tuple(dict.fromkeys(aim.teacher for aim in self.aims if aim.teacher is not None))
+
+    @property
+    def needs_labels(self) -> bool:
+        return any(isinstance(aim.term, LabelTerm) for aim in self.aims)
 
     def loss(self, made: Tensor, labels: Tensor) -> Tensor:
-        """The mean loss of a batch. Raises DatasetMismatch when labels do not go with the output."""
-        match self.loss_kind:
-            case LabelLoss.CROSS_ENTROPY:
-                return F.cross_entropy(_classes_second(made, labels), labels)
-            case LabelLoss.MSE:
-                return F.mse_loss(made, _shaped_like(labels, made))
+        """The mean loss of a batch against labels alone. Raises DatasetMismatch when they do not go together."""
+        return self.total({aim.student: made for aim in self.aims}, {}, Targets(labels))
+
+    def total(self, made: Mapping[str, Tensor], taught: Mapping[str, Tensor], targets: Targets | None) -> Tensor:
+        """The weighted sum of all terms. Raises DatasetMismatch or TeacherMismatch, naming shapes."""
+        return sum((self._part(aim, made, taught, targets) for aim in self.aims), start=made[self.output].new_zeros(()))
+
+    @staticmethod
+    def _part(aim: Aim, made: Mapping[str, Tensor], taught: Mapping[str, Tensor], targets: Targets | None) -> Tensor:
+        own, term = made[aim.student].float(), aim.term
+        if isinstance(term, TeacherTerm):
+            theirs = taught[aim.teacher or ""]
+            _check_shapes(aim, own, theirs)
+            return term.weight * teacher_loss(term, own, theirs)
+        if targets is None:
+            raise TypeError(f"{term.kind} needs labels")
+        return term.weight * label_loss(term, own, targets)
 
     def correct(self, made: Tensor, labels: Tensor) -> Tensor | None:
-        """Which labels are hit by the largest output; None where the loss is no classification."""
-        if self.loss_kind is LabelLoss.MSE:
-            return None
-        return _classes_second(made, labels).argmax(1) == labels
+        """Which labels are hit by the largest output, or the sign of a single one; None without classes."""
+        kinds = {type(aim.term) for aim in self.aims}
+        if CrossEntropy in kinds:
+            return classes_second(made, labels).argmax(1) == labels
+        if BinaryCrossEntropy in kinds:
+            return (made > 0) == (shaped_like(labels, made) > HALF)
+        return None
 
 
-def _classes_second(made: Tensor, labels: Tensor) -> Tensor:
-    """Outputs as [N, classes, …], the layout of torch's cross-entropy, from [N, classes, …] or [N, …, classes]."""
-    if made.shape[:-1] == labels.shape:
-        made = made.movedim(-1, 1)
-    elif made.shape[:1] + made.shape[2:] != labels.shape:
-        raise DatasetMismatch(f"Labels of shape {list(labels.shape)} do not go with outputs of {list(made.shape)}.")
-    if labels.is_floating_point():
-        raise DatasetMismatch("Cross-entropy wants class ids; the labels are floating point.", hint="Use loss 'mse'.")
-    classes, largest = made.shape[1], int(labels.max())
-    if classes < 2 or largest >= classes:  # noqa: PLR2004 - a choice takes two
-        raise DatasetMismatch(f"The labels go up to {largest}, but the model tells {classes} classes apart.")
-    return made
+def _check_shapes(aim: Aim, own: Tensor, theirs: Tensor) -> None:
+    if own.shape != theirs.shape:
+        raise TeacherMismatch(
+            f"The student's '{aim.student}' has the shape {list(own.shape)}, "
+            f"the teacher's '{aim.teacher}' {list(theirs.shape)}."
+        )
 
 
-def _shaped_like(labels: Tensor, made: Tensor) -> Tensor:
-    if labels.numel() != made.numel():
-        raise DatasetMismatch(f"Targets of shape {list(labels.shape)} do not go with outputs of {list(made.shape)}.")
-    return labels.reshape(made.shape).to(made.dtype)
+def _check_tensor(graph: Graph, name: str, whose: str) -> str:
+    known = [output for node in graph.nodes for output in node.output if output]
+    if name not in known:
+        near = get_close_matches(name, known, n=1, cutoff=0.0)
+        raise UnknownTensor(f"No tensor of the {whose} is called '{name}'; the nearest name is '{near[0]}'.")
+    return name
 
 
-def objective_of(graph: Graph, loss_kind: LabelLoss) -> Objective:
-    """Train the decisive output; for cross-entropy its logits, if it is a softmax."""
+def _of_interest(graph: Graph, term: LossTerm) -> str:
     output = decisive_output(graph)
-    return Objective(_before_softmax(graph, output) if loss_kind is LabelLoss.CROSS_ENTROPY else output, loss_kind)
+    match term:
+        case CrossEntropy():
+            return logits_of(graph, output, ("Softmax",))
+        case BinaryCrossEntropy():
+            return logits_of(graph, output, ("Sigmoid",))
+        case _:
+            return output if isinstance(term, ON_OUTPUTS) else logits_of(graph, output)
 
 
-def as_labels(values: Tensor) -> Tensor:
-    """Class ids as int64, targets as float32."""
-    return values.float() if values.is_floating_point() else values.to(torch.int64)
+def _aim(graph: Graph, teacher: Graph | None, term: LossTerm) -> Aim:
+    if isinstance(term, LabelTerm):
+        return Aim(term, _of_interest(graph, term))
+    if teacher is None:
+        raise TeacherMismatch(f"'{term.kind}' needs a teacher.")
+    if isinstance(term, Hint):
+        own = _check_tensor(graph, term.student, "student")
+        return Aim(term, own, _check_tensor(teacher, term.teacher, "teacher"))
+    return Aim(term, _of_interest(graph, term), _of_interest(teacher, term))
+
+
+def aims_of(graph: Graph, terms: Iterable[LossTerm], teacher: Graph | None = None) -> Objective:
+    """Find the tensors that the terms are about. Raises NoOutputToTrain, UnknownTensor or TeacherMismatch."""
+    aims = tuple(_aim(graph, teacher, term) for term in terms)
+    own = next((aim for aim in aims if not isinstance(aim.term, Hint)), None)
+    return Objective(own.student if own else decisive_output(graph), aims)
+
+
+def objective_of(graph: Graph, loss: LabelLoss) -> Objective:
+    """Train the decisive output against labels; for cross-entropy its logits, if it is a softmax."""
+    return aims_of(graph, (TERMS[loss](),))
+
+
+def without_labels(graph: Graph) -> LossTerm:
+    """How to learn from a teacher where nothing else is told: its soft labels, if it plainly tells classes apart.
+
+    Whether other outputs are logits or numbers cannot be seen; the squared error is right for both (Ba & Caruana
+    2014).
+    """
+    output = decisive_output(graph)
+    return SoftLabels() if logits_of(graph, output, ("Softmax",)) != output else OutputError()
