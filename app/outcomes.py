@@ -22,6 +22,7 @@ def build_fleet(settings: Settings) -> Fleet:
             StepKind.INSPECT_MODEL: MODELS,
             StepKind.INSPECT_DATASET: DATASETS,
             StepKind.OPTIMIZE: jobs,
+            StepKind.SEARCH: jobs,
             StepKind.DELIVER: jobs,
             StepKind.REPORT: jobs,
         },

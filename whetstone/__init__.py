@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from whetstone.contract.passes import Simplify
     from whetstone.contract.pruning import Prune
     from whetstone.contract.quantization import Quantize
+    from whetstone.contract.search import Limit, Search
     from whetstone.contract.targets import Target
 
 __all__ = [
@@ -21,16 +22,19 @@ __all__ = [
     "Client",
     "Finetune",
     "JobSpec",
+    "Limit",
     "Measurement",
     "Objective",
     "Prune",
     "Quantize",
     "Recipe",
+    "Search",
     "Simplify",
     "Target",
 ]
 
 _HOMES = {"Client": "client", "Target": "contract.targets"}
+_HOMES |= {"Limit": "contract.search", "Search": "contract.search"}
 _HOMES |= {"Finetune": "contract.learning", "Prune": "contract.pruning"}
 _HOMES |= {"Quantize": "contract.quantization", "Simplify": "contract.passes"}
 _HOMES |= dict.fromkeys(("Assurance", "Budget", "JobSpec", "Measurement", "Objective", "Recipe"), "contract.jobs")

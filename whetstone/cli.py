@@ -24,6 +24,7 @@ from whetstone.contract.passes import Pass, Simplify
 from whetstone.contract.pruning import Prune
 from whetstone.contract.quantization import Activations, Quantize
 from whetstone.contract.reports import JobReport, VerdictKind
+from whetstone.contract.search import Limit, Search
 from whetstone.contract.targets import Target
 from whetstone.errors import ApiError, JobFailed, NotLoggedIn, Unreachable, UploadRejected, WhetstoneError
 
@@ -138,6 +139,7 @@ def optimize(
     max_size_mb: Annotated[float | None, typer.Option(help="limit of the file's size")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="batch that is measured")] = 1,
     threads: Annotated[int | None, typer.Option(min=1, help="threads that are measured")] = None,
+    minutes: Annotated[float, typer.Option(min=0.1, help="how long to search, without a recipe")] = 5,
     seconds: Annotated[float, typer.Option(min=1, max=600, help="how long to measure each target")] = 30,
     output: Annotated[Path, typer.Option("--output", "-o", help="folder for the results")] = Path("whetstone-results"),
     detach: Annotated[bool, typer.Option(help="do not wait; print the job's id")] = False,
@@ -145,15 +147,15 @@ def optimize(
 ) -> None:
     """Make a model smaller and faster, and prove it.
 
-    Without a recipe and without --prune, --finetune or --quantize: simplify, then int8 (static with data, else
-    dynamic).
+    Without a recipe and without --prune, --finetune or --quantize the service searches for the recipe that serves best,
+    for --minutes at most.
     """
     with config.connect() as client:
         dataset_id = _dataset(client, data)
         spec = JobSpec(
             model_id=_model(client, model),
             dataset_id=dataset_id,
-            plan=Recipe(passes=_passes(recipe, prune, finetune, quantize, has_data=dataset_id is not None)),
+            plan=_plan(recipe, prune, finetune, quantize, minutes),
             targets=tuple(target or [Target.ONNXRUNTIME_CPU]),
             budget=Budget(
                 objective=objective,
@@ -192,22 +194,24 @@ def _upload(client: Client, path: Path, what: str) -> str:
         return str(uploads.upload(path, None, on_bytes).id)
 
 
-def _passes(
-    recipe: Path | None, prune: float | None, finetune: int | None, quantize: Activations | None, *, has_data: bool
-) -> tuple[Pass, ...]:
+def _plan(
+    recipe: Path | None, prune: float | None, finetune: int | None, quantize: Activations | None, minutes: float
+) -> Recipe | Search:
     if recipe is not None:
         try:
-            return TypeAdapter(tuple[Pass, ...]).validate_json(recipe.read_bytes())
+            return Recipe(passes=TypeAdapter(tuple[Pass, ...]).validate_json(recipe.read_bytes()))
         except ValidationError as error:
             raise typer.BadParameter(f"{recipe}: {error}") from error
+    if prune is None and finetune is None and quantize is None:
+        return Search(limit=Limit(minutes=minutes))
     passes: list[Pass] = [Simplify()]
     if prune is not None:
         passes.append(Prune(sparsity=prune))
     if finetune is not None:
         passes.append(Finetune(epochs=finetune))
-    if quantize is not None or len(passes) == 1:
-        passes.append(Quantize(activations=quantize or (Activations.STATIC if has_data else Activations.DYNAMIC)))
-    return tuple(passes)
+    if quantize is not None:
+        passes.append(Quantize(activations=quantize))
+    return Recipe(passes=tuple(passes))
 
 
 @jobs.command("list")

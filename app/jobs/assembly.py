@@ -6,10 +6,11 @@ from app.fleet.tables import StepRow
 from app.jobs.tables import JobRow
 from whetstone.contract.jobs import StepState
 from whetstone.contract.reports import FailedTarget, JobReport, PassReport, TargetReport, Verdict, VerdictKind
-from whetstone.contract.steps import Delivered
+from whetstone.contract.steps import Delivered, Optimized, Searched
+from whetstone.contract.targets import Target
 
 
-def assemble(job: JobRow, passes: tuple[PassReport, ...], delivers: list[StepRow]) -> JobReport:
+def assemble(job: JobRow, found: Optimized | Searched, delivers: list[StepRow]) -> JobReport:
     """One report of all targets, those that failed included. At least one must have been delivered."""
     targets = tuple(step.result.report for step in delivers if isinstance(step.result, Delivered))
     failed = tuple(
@@ -17,6 +18,7 @@ def assemble(job: JobRow, passes: tuple[PassReport, ...], delivers: list[StepRow
         for step in delivers
         if step.state == StepState.FAILED and step.failure is not None
     )
+    spokesman = _best(targets)
     return JobReport(
         job_id=job.id,
         job_name=job.name,
@@ -26,16 +28,27 @@ def assemble(job: JobRow, passes: tuple[PassReport, ...], delivers: list[StepRow
         dataset_id=job.dataset_id,
         dataset_name=job.dataset.name if job.dataset else None,
         dataset_sha256=job.dataset.file.sha256 if job.dataset else None,
-        verdict=overall(targets),
-        passes=passes,
+        verdict=_verdict(spokesman),
+        passes=_passes(found, spokesman.target),
         targets=targets,
         failed_targets=failed,
+        candidates=found.candidates if isinstance(found, Searched) else (),
         created_at=datetime.now(UTC),
     )
 
 
-def overall(targets: tuple[TargetReport, ...]) -> Verdict:
-    """The best of the targets' verdicts speaks for the job: improved, else over budget, else no gain."""
+def _best(targets: tuple[TargetReport, ...]) -> TargetReport:
+    """The target that speaks for the job: improved, else over budget, else no gain; of several the quickest."""
     rank = (VerdictKind.IMPROVED, VerdictKind.OVER_BUDGET, VerdictKind.NO_GAIN)
-    best = min(targets, key=lambda report: (rank.index(report.verdict.kind), -report.speedup.value))
-    return Verdict(kind=best.verdict.kind, reason=f"{best.target}: {best.verdict.reason}")
+    return min(targets, key=lambda report: (rank.index(report.verdict.kind), -report.speedup.value))
+
+
+def _verdict(report: TargetReport) -> Verdict:
+    return Verdict(kind=report.verdict.kind, reason=f"{report.target}: {report.verdict.reason}")
+
+
+def _passes(found: Optimized | Searched, target: Target) -> tuple[PassReport, ...]:
+    """What was done to the model; after a search, what was done for this target."""
+    if isinstance(found, Optimized):
+        return found.passes
+    return next(winner.passes for winner in found.winners if winner.target is target)

@@ -6,7 +6,7 @@ from app.core.errors import AppError
 from app.datasets.tables import DatasetRow
 from app.models.tables import ModelRow
 from whetstone.contract.datasets import DatasetFacts
-from whetstone.contract.jobs import JobSpec
+from whetstone.contract.jobs import JobSpec, Recipe
 from whetstone.contract.learning import Finetune
 from whetstone.contract.models import InspectionState, ModelFacts, TensorFacts
 from whetstone.contract.passes import Pass, Simplify
@@ -86,11 +86,11 @@ def check_job(spec: JobSpec, model: ModelRow, dataset: DatasetRow | None) -> Non
         _check_ready(row, what)
     if model.facts is None or (dataset is not None and dataset.facts is None):
         raise NotReady
-    passes = spec.plan.passes
+    passes = spec.plan.passes if isinstance(spec.plan, Recipe) else ()
     _check_order(passes)
     _check_layers(passes, model.facts)
     if dataset is None or dataset.facts is None:
-        _check_without_data(spec, model.facts)
+        _check_without_data(spec, passes, model.facts)
     else:
         _check_fit(model.facts, dataset.facts)
         _check_labels(passes, dataset.facts)
@@ -146,8 +146,8 @@ def _check_labels(passes: tuple[Pass, ...], dataset: DatasetFacts) -> None:
         raise LabelsRequired(f"`{learner.kind}` learns from labels, and the dataset has none.")
 
 
-def _check_without_data(spec: JobSpec, model: ModelFacts) -> None:
-    needy = next((config for config in spec.plan.passes if _needs_data(config)), None)
+def _check_without_data(spec: JobSpec, passes: tuple[Pass, ...], model: ModelFacts) -> None:
+    needy = next((config for config in passes if _needs_data(config)), None)
     if needy is not None:
         raise DatasetRequired(f"`{needy.kind}` as configured needs a dataset.")
     for tensor in model.inputs:

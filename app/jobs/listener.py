@@ -17,7 +17,7 @@ from app.jobs.repository import hold_any_tenant
 from app.jobs.service import original_inputs
 from app.jobs.tables import JobRow
 from whetstone.contract.jobs import ArtifactKind, EventKind, JobState, StepKind, StepState
-from whetstone.contract.steps import Deliver, Heartbeat, InputRole, MakeReport, Optimized, OutputFile
+from whetstone.contract.steps import Deliver, Heartbeat, InputRole, MakeReport, Optimized, OutputFile, Searched
 from whetstone.contract.targets import Target
 
 
@@ -60,7 +60,7 @@ class JobListener:
 
     async def _go_on(self, session: AsyncSession, job: JobRow, step: StepRow) -> None:
         match StepKind(step.kind):
-            case StepKind.OPTIMIZE if step.state == StepState.SUCCEEDED:
+            case StepKind.OPTIMIZE | StepKind.SEARCH if step.state == StepState.SUCCEEDED:
                 await self._deliver(session, job, step)
             case StepKind.DELIVER:
                 await self._report(session, job)
@@ -71,10 +71,11 @@ class JobListener:
 
     async def _deliver(self, session: AsyncSession, job: JobRow, step: StepRow) -> None:
         made = await artifacts.ArtifactRepository(session, TenantID(job.tenant_id)).of_job(job.id)
-        result = next(row for row in made if row.step_id == step.id and row.kind == ArtifactKind.MODEL)
-        given = StepInput(role=InputRole.RESULT, file_id=result.file_id, filename=result.name)
-        inputs = (*original_inputs(job.model, job.dataset), given)
+        results = {row.name: row for row in made if row.step_id == step.id and row.kind == ArtifactKind.MODEL}
         for target in job.spec.targets:
+            result = results[_result_for(target, step, next(iter(results)))]
+            given = StepInput(role=InputRole.RESULT, file_id=result.file_id, filename=result.name)
+            inputs = (*original_inputs(job.model, job.dataset), given)
             task = Deliver(
                 target=target,
                 budget=job.spec.budget,
@@ -101,10 +102,17 @@ class JobListener:
         delivers = [step for step in steps if step.kind == StepKind.DELIVER]
         if not all(StepState(step.state).is_final for step in delivers):
             return
-        optimized = next(step.result for step in steps if isinstance(step.result, Optimized))
+        found = next(step.result for step in steps if isinstance(step.result, Optimized | Searched))
         if not any(step.state == StepState.SUCCEEDED for step in delivers):
             await finish(session, job, JobState.FAILED, delivers[0].failure)
             return
-        job.report = assemble(job, optimized.passes, delivers)
+        job.report = assemble(job, found, delivers)
         job.verdict = job.report.verdict
         await self._queue(session, job, MakeReport(report=job.report), (), self.fleet.settings.limits.report_seconds)
+
+
+def _result_for(target: Target, step: StepRow, only: str) -> str:
+    """The name of the file that goes to a target: a search has one for each, a recipe one for all."""
+    if not isinstance(step.result, Searched):
+        return only
+    return next(winner.file for winner in step.result.winners if winner.target is target)

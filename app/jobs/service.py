@@ -1,5 +1,7 @@
 """Submitting, reading and cancelling jobs."""
 
+from typing import assert_never
+
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import AppError
@@ -18,10 +20,13 @@ from app.jobs.repository import JobRepository, hold_any_tenant
 from app.jobs.tables import JobRow
 from app.models.service import ModelRepository
 from app.models.tables import ModelRow
-from whetstone.contract.jobs import EventKind, JobRead, JobSpec, JobState, StepKind, StepRead, StepState
+from whetstone.contract.jobs import EventKind, JobRead, JobSpec, JobState, Recipe, StepKind, StepRead, StepState
 from whetstone.contract.reports import JobReport
-from whetstone.contract.steps import InputRole, Optimize
+from whetstone.contract.search import Search
+from whetstone.contract.steps import InputRole, Optimize, SearchRecipe
 from whetstone.contract.targets import Target
+
+SEARCH_GRACE = 2.0  # a search looks at its limit between trials, so it needs some time over
 
 
 class JobFinished(AppError):
@@ -53,14 +58,32 @@ async def submit(session: AsyncSession, fleet: Fleet, caller: Principal, spec: J
     session.add(job)
     await session.flush()  # steps and events refer to it
     await tell(session, job, EventKind.JOB_QUEUED, job_state=JobState.QUEUED)
-    task = Optimize(passes=spec.plan.passes)
+    task, seconds = _first_task(spec)
     inputs = original_inputs(model, dataset or None)
-    seconds = spec.budget.max_minutes * 60
     step = await fleet_service.queue_step(session, fleet, caller.tenant_id, job.id, task, inputs, seconds)
     await tell_step(session, job, EventKind.STEP_QUEUED, step)
     await session.flush()  # the answer shows created_at
     await session.refresh(job)
     return job
+
+
+def _first_task(spec: JobSpec) -> tuple[Optimize | SearchRecipe, float]:
+    """What carries out the plan, and how many seconds it may take."""
+    seconds = spec.budget.max_minutes * 60
+    match spec.plan:
+        case Recipe():
+            return Optimize(passes=spec.plan.passes), seconds
+        case Search():
+            task = SearchRecipe(
+                limit=spec.plan.limit,
+                targets=spec.targets,
+                budget=spec.budget,
+                measurement=spec.measurement,
+                input_shapes=spec.input_shapes,
+            )
+            return task, max(seconds, 60 * spec.plan.limit.minutes * SEARCH_GRACE)
+        case _:
+            assert_never(spec.plan)
 
 
 def original_inputs(model: ModelRow, dataset: DatasetRow | None) -> tuple[StepInput, ...]:

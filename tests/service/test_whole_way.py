@@ -15,11 +15,12 @@ from examples import digits
 from tests.service import facts
 from tests.service.actors import new_tenant
 from whetstone.client import Client
-from whetstone.contract.jobs import Objective
+from whetstone.contract.jobs import Budget, JobSpec, Measurement, Objective, StepKind
 from whetstone.contract.learning import EarlyStopping, Finetune, Learning
 from whetstone.contract.pruning import Polynomial, Prune
 from whetstone.contract.quantization import Quantize
 from whetstone.contract.reports import Metric, VerdictKind
+from whetstone.contract.search import Limit, Search
 from whetstone.contract.targets import Target
 
 
@@ -72,6 +73,30 @@ def _check_claim(model: Path, data: Path, claimed: float) -> None:
     arrays = np.load(data)
     (logits,) = session.run(None, {"image": arrays["test/image"]})
     assert float((logits.argmax(1) == arrays["test/labels"]).mean()) == pytest.approx(claimed, abs=0.002)
+
+
+def test_a_search_finds_the_recipe(full_client: Client, example: Path) -> None:
+    client = full_client
+    model = client.models.upload(example / "digits.onnx")
+    data = client.datasets.upload(example / "digits.npz")
+    order = JobSpec(
+        model_id=model.id,
+        dataset_id=data.id,
+        plan=Search(limit=Limit(trials=4)),
+        targets=(Target.ONNXRUNTIME_CPU, Target.OPENVINO_CPU),
+        budget=Budget(objective=Objective.SIZE, max_drop=2),
+        measurement=Measurement(max_seconds=2),
+    )
+    job = client.jobs.submit(order)
+    report = client.jobs.wait(job.id)
+    assert report.verdict.kind is VerdictKind.IMPROVED
+    assert len(report.candidates) == 8
+    assert sum(candidate.chosen for candidate in report.candidates) == 2
+    assert [done.config.kind for done in report.passes] == ["simplify", "quantize"]
+    kinds = [step.kind for step in client.jobs.get(job.id).steps]
+    assert kinds == [StepKind.SEARCH, StepKind.DELIVER, StepKind.DELIVER, StepKind.REPORT]
+    page = client.request("GET", f"/v1/jobs/{job.id}/report.html").text
+    assert "What was tried" in page
 
 
 def test_a_model_without_a_dataset(full_client: Client, example: Path) -> None:

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from whetstone.contract.failures import Failure
 from whetstone.contract.passes import Pass
 from whetstone.contract.reports import Verdict
+from whetstone.contract.search import Search
 from whetstone.contract.targets import Target
 from whetstone.contract.types import (
     ArtifactRef,
@@ -73,13 +74,14 @@ class Measurement(Contract):
 class JobSpec(Contract):
     """The order: a model, perhaps a dataset, a plan, targets and a budget.
 
-    `input_shapes` gives the shape of inputs with dynamic axes when there is no dataset to tell it.
+    Without a plan the service searches for one. `input_shapes` gives the shape of inputs with dynamic axes when there
+    is no dataset to tell it.
     """
 
     name: DisplayName | None = None
     model_id: ModelRef
     dataset_id: DatasetRef | None = None
-    plan: Recipe
+    plan: Annotated[Recipe | Search, Field(discriminator="kind")] = Search()
     targets: Annotated[tuple[Target, ...], Field(min_length=1, max_length=16)] = (Target.ONNXRUNTIME_CPU,)
     budget: Budget = Budget()
     measurement: Measurement = Measurement()
@@ -123,6 +125,7 @@ class StepKind(StrEnum):
     INSPECT_MODEL = "inspect_model"
     INSPECT_DATASET = "inspect_dataset"
     OPTIMIZE = "optimize"
+    SEARCH = "search"
     DELIVER = "deliver"
     REPORT = "report"
 

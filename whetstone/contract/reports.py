@@ -229,6 +229,23 @@ class PassReport(Contract):
     notes: tuple[str, ...] = ()
 
 
+class Candidate(Contract):
+    """One recipe that a search tried on one target. What it was measured by is brief: a guide, no proof.
+
+    `lost` is in the unit of `max_drop`; `speedup` and `size_ratio` are against the original on the same target. All are
+    None where the recipe could not be tried. `front` marks those that no other beats in all three.
+    """
+
+    recipe: tuple[Pass, ...]
+    target: Target
+    lost: float | None
+    speedup: float | None
+    size_ratio: float | None
+    front: bool
+    chosen: bool
+    because: str
+
+
 class FailedTarget(Contract):
     """A target that could not be delivered; the other targets of the job stand on their own."""
 
@@ -252,4 +269,5 @@ class JobReport(Contract):
     passes: tuple[PassReport, ...]
     targets: tuple[TargetReport, ...]
     failed_targets: tuple[FailedTarget, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
     created_at: datetime

@@ -10,7 +10,8 @@ from whetstone.contract.failures import Failure
 from whetstone.contract.jobs import ArtifactKind, Budget, Measurement, StepKind
 from whetstone.contract.models import ModelFacts
 from whetstone.contract.passes import Pass
-from whetstone.contract.reports import JobReport, PassReport, TargetReport
+from whetstone.contract.reports import Candidate, JobReport, PassReport, TargetReport
+from whetstone.contract.search import Limit
 from whetstone.contract.targets import HardwareClass, Target
 from whetstone.contract.types import Bytes, Contract, Count, FileName, Fraction, Seconds, Sha256, StepRef, WorkerRef
 
@@ -50,6 +51,17 @@ class Optimize(Contract):
     done: tuple[PassReport, ...] = ()
 
 
+class SearchRecipe(Contract):
+    """Find the best recipe for each target."""
+
+    kind: Literal[StepKind.SEARCH] = StepKind.SEARCH
+    limit: Limit
+    targets: tuple[Target, ...]
+    budget: Budget
+    measurement: Measurement
+    input_shapes: dict[str, tuple[int, ...]] = {}
+
+
 class Deliver(Contract):
     """Convert for one target, verify, measure against the original, judge."""
 
@@ -67,7 +79,9 @@ class MakeReport(Contract):
     report: JobReport
 
 
-Task = Annotated[InspectModel | InspectDataset | Optimize | Deliver | MakeReport, Field(discriminator="kind")]
+Task = Annotated[
+    InspectModel | InspectDataset | Optimize | SearchRecipe | Deliver | MakeReport, Field(discriminator="kind")
+]
 
 
 class InputFile(Contract):
@@ -164,6 +178,20 @@ class Optimized(Contract):
     passes: tuple[PassReport, ...]
 
 
+class Winner(Contract):
+    """The best found for one target: the file that holds it and the passes that made it; none is the original."""
+
+    target: Target
+    file: FileName
+    passes: tuple[PassReport, ...]
+
+
+class Searched(Contract):
+    kind: Literal[StepKind.SEARCH] = StepKind.SEARCH
+    candidates: tuple[Candidate, ...]
+    winners: tuple[Winner, ...]
+
+
 class Delivered(Contract):
     kind: Literal[StepKind.DELIVER] = StepKind.DELIVER
     report: TargetReport
@@ -174,7 +202,7 @@ class ReportMade(Contract):
 
 
 StepResult = Annotated[
-    ModelInspected | DatasetInspected | Optimized | Delivered | ReportMade, Field(discriminator="kind")
+    ModelInspected | DatasetInspected | Optimized | Searched | Delivered | ReportMade, Field(discriminator="kind")
 ]
 
 

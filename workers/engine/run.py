@@ -18,6 +18,7 @@ from whetstone.contract.steps import (
     MakeReport,
     ModelInspected,
     Optimize,
+    SearchRecipe,
 )
 from workers.engine.deliver import deliver
 from workers.engine.errors import EngineError
@@ -25,6 +26,7 @@ from workers.engine.inspection import inspect_dataset, inspect_model
 from workers.engine.optimize import optimize
 from workers.engine.report.page import make_report
 from workers.engine.request import Done, Failed, Message, Request
+from workers.engine.search.run import search
 
 Tell = Callable[[Message], None]
 
@@ -40,6 +42,8 @@ def run(request: Request, tell: Tell) -> Done:
             return Done(result=DatasetInspected(facts=facts))
         case Optimize():
             return optimize(request, task, tell)
+        case SearchRecipe():
+            return search(request, task, tell)
         case Deliver():
             return deliver(request, task, tell)
         case MakeReport():

@@ -3,10 +3,12 @@
 from datetime import UTC, datetime
 
 from whetstone.contract.learning import Finetune
-from whetstone.contract.quantization import Quantize
+from whetstone.contract.passes import Simplify
 from whetstone.contract.pruning import Prune
+from whetstone.contract.quantization import Partial, Quantize
 from whetstone.contract.reports import (
     Accuracy,
+    Candidate,
     ClassAccuracy,
     Conditions,
     Conversion,
@@ -184,3 +186,20 @@ def job_report(**changes: object) -> JobReport:
         created_at=datetime(2026, 11, 24, 5, tzinfo=UTC),
     )
     return report.model_copy(update=changes)
+
+
+def candidates(because: str = "Chosen: best.") -> tuple[Candidate, ...]:
+    """One chosen, one dropped, one that could not be tried."""
+    recipe = (Simplify(), Quantize(exclude=("conv1", "conv2"), partial=Partial()))
+    common = {"recipe": recipe, "target": Target.ONNXRUNTIME_CPU, "because": because}
+    return (
+        Candidate.model_validate(
+            common | {"lost": 0.2, "speedup": 2.0, "size_ratio": 3.5, "front": True, "chosen": True}
+        ),
+        Candidate.model_validate(
+            common | {"lost": 9.0, "speedup": 1.1, "size_ratio": 1.0, "front": False, "chosen": False}
+        ),
+        Candidate.model_validate(
+            common | {"lost": None, "speedup": None, "size_ratio": None, "front": False, "chosen": False}
+        ),
+    )

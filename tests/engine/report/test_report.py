@@ -83,6 +83,7 @@ def test_names_are_escaped_wherever_they_stand() -> None:
         model_name=HOSTILE,
         dataset_name=HOSTILE,
         passes=factory.pass_reports(layer=HOSTILE),
+        candidates=factory.candidates(because=HOSTILE),
         targets=(factory.target_report(result=factory.measured(operator=HOSTILE)),),
         failed_targets=(
             FailedTarget(
@@ -95,12 +96,23 @@ def test_names_are_escaped_wherever_they_stand() -> None:
     report = report.model_copy(
         update={"passes": (*report.passes, report.passes[1].model_copy(update={"curves": curves}))}
     )
-    plain, hostile = Outline(render(factory.job_report())), Outline(render(report))
+    plain = Outline(render(factory.job_report(candidates=factory.candidates())))
+    hostile = Outline(render(report))
     assert HOSTILE in "".join(hostile.words)
     assert "49" not in hostile.text.split()
     new_tags = {tag for tag, _ in hostile.tags} - {tag for tag, _ in plain.tags}
     assert not new_tags
     assert not [attributes for _, attributes in hostile.tags if any(key.startswith("on") for key in attributes)]
+
+
+def test_what_a_search_tried_is_told() -> None:
+    page = Outline(render(factory.job_report(candidates=factory.candidates())))
+    assert "What was tried" in page.text
+    assert "simplify → quantize (partial max_drop 0.5" not in page.text  # defaults are left out
+    assert "quantize (partial" in page.text
+    assert "exclude conv1 and 1 more" in page.text
+    labels = [attributes.get("aria-label") or "" for _, attributes in page.tags]
+    assert any("2 candidates" in label and "chosen: 2× as fast" in label for label in labels)
 
 
 def test_the_same_report_gives_the_same_bytes() -> None:

@@ -31,6 +31,7 @@ class Feed:
     batch_size: int
     shapes: dict[str, tuple[int, ...]]
     samples: Samples | None
+    split: Split = Split.TEST
 
     def check(self) -> None:
         """Raises: BatchFixed, DatasetMismatch."""
@@ -54,15 +55,15 @@ class Feed:
 
     @property
     def labels(self) -> Array | None:
-        """Of the test split. Others were learned from: what a model knows of them says little."""
-        if self.samples and self.samples.has_labels(Split.TEST):
-            return self.samples.labels(Split.TEST)
+        """Of the split that was asked for. Others were learned from: what a model knows of them says little."""
+        if self.samples and self.samples.has_labels(self.split):
+            return self.samples.labels(self.split)
         return None
 
     def batches(self) -> Iterator[Batch]:
-        """All samples in order; with labels where the test split has them."""
+        """All samples in order; with labels where the split that was asked for has them."""
         if self.samples:
-            labelled = self.samples.has_labels(Split.TEST)
+            labelled = self.samples.has_labels(self.split)
             yield from self.samples.batches(self._split, self.batch_size, with_labels=labelled)
         else:
             count = self.count // self.batch_size
@@ -71,4 +72,4 @@ class Feed:
 
     @property
     def _split(self) -> Split:
-        return Split.TEST if self.samples and self.samples.has(Split.TEST) else Split.CALIBRATION
+        return self.split if self.samples and self.samples.has(self.split) else Split.CALIBRATION

@@ -37,7 +37,7 @@ class Loss:
 
 def judge(budget: Budget, seen: Evidence) -> Verdict:
     """Improved, no gain or over budget, and in one sentence why."""
-    loss = loss_of(seen)
+    loss = loss_of(seen.accuracy, seen.fidelity)
     harm = _too_lossy(budget, loss) or _no_better(budget, seen)
     if harm:
         return Verdict(kind=VerdictKind.NO_GAIN, reason=f"The original is returned: {harm}.")
@@ -50,17 +50,17 @@ def judge(budget: Budget, seen: Evidence) -> Verdict:
     return Verdict(kind=VerdictKind.IMPROVED, reason=f"The result is {gain}.")
 
 
-def loss_of(seen: Evidence) -> Loss:
+def loss_of(accuracy: Accuracy | None, fidelity: Fidelity) -> Loss:
     """By labels where there are any, else by decisions that changed, else by the direction of the outputs.
 
     The cosine is a mean without an interval: with `assurance: interval` its estimate is judged.
     """
-    if seen.accuracy:
-        accuracy = seen.accuracy.metric is Metric.ACCURACY
-        return Loss(seen.accuracy.drop, "points of accuracy" if accuracy else "percent of mean squared error")
-    if seen.fidelity.agreement:
-        return Loss(scaled(seen.fidelity.agreement, -1, shift=100), "points of agreement with the original")
-    away = 100 * (1 - seen.fidelity.cosine)
+    if accuracy:
+        points = accuracy.metric is Metric.ACCURACY
+        return Loss(accuracy.drop, "points of accuracy" if points else "percent of mean squared error")
+    if fidelity.agreement:
+        return Loss(scaled(fidelity.agreement, -1, shift=100), "points of agreement with the original")
+    away = 100 * (1 - fidelity.cosine)
     return Loss(Estimate(value=away, low=away, high=away), "percent of cosine similarity to the original")
 
 

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from whetstone.contract.reports import Curve, Estimate, Latency, LayerChange, TargetReport
+from whetstone.contract.reports import Candidate, Curve, Estimate, Latency, LayerChange, TargetReport
 from workers.engine.report.drawing import INK, MUTED, ORIGINAL, PAPER, RESULT, SERIES, chart
 from workers.engine.report.wording import interval, milliseconds, size, times
 
@@ -68,6 +68,25 @@ def size_chart(name: str, report: TargetReport) -> Markup:
         _bars(drawing.axes, ["original", "result"], [original, result], [ORIGINAL, RESULT], size)
         drawing.axes.set(xlim=(0, 1.3 * max(original, result)), xticks=[])
         drawing.label = f"File size: {size(original)} of the original, {size(result)} of the result"
+    return drawing.svg
+
+
+def candidates_chart(name: str, tried: Sequence[Candidate]) -> Markup:
+    """What each candidate lost against how quick it was; the front joined by a line, the chosen one marked."""
+    points = sorted(((one.lost or 0.0, one.speedup or 0.0, one) for one in tried), key=lambda point: point[:2])
+    front = [(lost, speedup) for lost, speedup, one in points if one.front]
+    with chart(name, height=260) as drawing:
+        axes = drawing.axes
+        axes.axhline(1, color=ORIGINAL, linewidth=1.4, linestyle=DASHED)
+        if front:
+            axes.plot(*zip(*front, strict=True), color=RESULT, linewidth=1.4, alpha=0.5)
+        for lost, speedup, one in points:
+            colour, size_ = (RESULT, 11) if one.chosen else (RESULT, 6) if one.front else (ORIGINAL, 5)
+            axes.plot([lost], [speedup], "o", color=colour, markersize=size_, markeredgecolor=PAPER)
+        axes.set(xlabel="lost", ylabel="times as fast as the original")
+        chosen = next((one for one in tried if one.chosen), None)
+        told = f"; chosen: {times(chosen.speedup or 0.0)} as fast" if chosen else "; none was chosen"
+        drawing.label = f"{len(points)} candidates, loss against speed-up{told}"
     return drawing.svg
 
 

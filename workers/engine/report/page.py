@@ -8,7 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from whetstone.contract.jobs import ArtifactKind
-from whetstone.contract.reports import Curve, JobReport, PassReport, TargetReport
+from whetstone.contract.reports import Candidate, Curve, JobReport, PassReport, TargetReport
 from whetstone.contract.steps import MakeReport, ReportMade
 from workers.engine.report import charts, wording
 from workers.engine.request import Done, MadeFile, Message, Progress, Request
@@ -22,6 +22,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "ms": wording.milliseconds,
     "number": wording.number,
     "percent": wording.percent,
+    "recipe": wording.recipe,
     "seconds": wording.seconds,
     "signed": wording.signed,
     "size": wording.size,
@@ -61,6 +62,7 @@ def render(report: JobReport) -> str:
         latency_rows=wording.latency_rows,
         loss=wording.loss,
         target_charts=[_target_charts(number, target) for number, target in enumerate(report.targets)],
+        candidate_charts=_candidate_charts(report.candidates),
         pass_charts=[_pass_charts(number, done) for number, done in enumerate(report.passes)],
     )
 
@@ -71,6 +73,16 @@ def _target_charts(number: int, target: TargetReport) -> dict[str, Markup]:
         "File size": charts.size_chart(f"t{number}size", target),
         "Latency": charts.latency_chart(f"t{number}latency", target.original.latency, target.result.latency),
     }
+
+
+def _candidate_charts(candidates: tuple[Candidate, ...]) -> dict[str, Markup]:
+    """One picture per target of what was lost against what was gained."""
+    drawn = {}
+    for number, target in enumerate(dict.fromkeys(candidate.target for candidate in candidates)):
+        tried = [one for one in candidates if one.target is target and one.speedup is not None]
+        if tried:
+            drawn[f"Tried on {target}"] = charts.candidates_chart(f"c{number}", tried)
+    return drawn
 
 
 def _pass_charts(number: int, done: PassReport) -> dict[str, Markup]:

@@ -1,8 +1,9 @@
 """Numbers as people read them: three digits, the right unit, the interval in words."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from whetstone.contract.passes import Pass
 from whetstone.contract.reports import Estimate, Latency, Metric, TargetReport, VerdictKind
 
 MINUS = "\N{MINUS SIGN}"
@@ -130,3 +131,20 @@ def _told(latency: Latency, percent_: float) -> tuple[str, str]:
     if found:
         return milliseconds(found.ms), f"{milliseconds(found.low_ms)} to {milliseconds(found.high_ms)}"
     return "–", f"needs {latency.unclaimed.get(f'p{percent_:g}', 0)} samples, there are {latency.samples}"
+
+
+def recipe(passes: Sequence[Pass]) -> str:
+    """A recipe in a line: the passes, each with what was set otherwise than by default."""
+    return " → ".join(_short(config) for config in passes)
+
+
+def _short(config: Pass) -> str:
+    told = config.model_dump(mode="json", exclude_defaults=True, exclude={"kind"})
+    settings = ", ".join(f"{name} {_plain(value)}" for name, value in told.items())
+    return f"{config.kind} ({settings})" if settings else config.kind
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, list):
+        return f"{value[0]} and {len(value) - 1} more" if len(value) > 1 else str(value[0])
+    return ", ".join(f"{name} {part}" for name, part in value.items()) if isinstance(value, dict) else str(value)

@@ -1,0 +1,101 @@
+"""The whole search on a small trained net: it finds what helps, explains the rest, and stops when told."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.engine import models
+from whetstone.contract.jobs import Budget, Measurement, Objective
+from whetstone.contract.passes import Simplify
+from whetstone.contract.quantization import Activations, Partial, Precision, Quantize
+from whetstone.contract.search import Limit
+from whetstone.contract.steps import InputRole, Searched, SearchRecipe
+from whetstone.contract.targets import Target
+from workers.engine.graph.graph import Graph
+from workers.engine.request import Message, Progress, Request
+from workers.engine.search.run import search
+from workers.engine.search.space import Known, Recipe, proposals
+
+
+def ordered(task: SearchRecipe, folder: Path, model: Path, data: Path | None) -> tuple[Searched, list[Message], Path]:
+    outputs = folder / "outputs"
+    outputs.mkdir(parents=True)
+    inputs = {InputRole.MODEL: model} | ({InputRole.DATASET: data} if data else {})
+    told: list[Message] = []
+    done = search(Request(task=task, inputs=inputs, outputs=outputs, scratch=folder), task, told.append)
+    assert isinstance(done.result, Searched)
+    assert {made.name for made in done.outputs} == {path.name for path in outputs.iterdir()}
+    return done.result, told, outputs
+
+
+def small(**fields: object) -> SearchRecipe:
+    defaults = {
+        "limit": Limit(minutes=1, trials=5),
+        "targets": (Target.ONNXRUNTIME_CPU, Target.OPENVINO_CPU),
+        "budget": Budget(objective=Objective.SIZE, max_drop=3),
+        "measurement": Measurement(threads=1),
+    }
+    return SearchRecipe.model_validate(defaults | fields)
+
+
+def test_it_finds_a_smaller_model_for_each_target(tmp_path: Path, trained: Graph, digits_file: Path) -> None:
+    model = models.saved(trained, tmp_path / "model.onnx")
+    found, told, outputs = ordered(small(), tmp_path, model, digits_file)
+    assert [winner.target for winner in found.winners] == [Target.ONNXRUNTIME_CPU, Target.OPENVINO_CPU]
+    for winner in found.winners:
+        assert winner.passes[-1].config.kind == "quantize"
+        assert (outputs / winner.file).stat().st_size < 0.4 * model.stat().st_size
+    assert len(found.candidates) == 10
+    assert sum(candidate.chosen for candidate in found.candidates) == 2
+    assert all(candidate.because for candidate in found.candidates)
+    fractions = [message.fraction for message in told if isinstance(message, Progress)]
+    assert fractions == sorted(fractions)
+
+
+def test_nothing_better_is_the_original(tmp_path: Path, trained: Graph, digits_file: Path) -> None:
+    """With nothing allowed to be lost but much to be gained from, only Simplify is tried."""
+    model = models.saved(trained, tmp_path / "model.onnx")
+    task = small(limit=Limit(minutes=1, trials=1), targets=(Target.ONNXRUNTIME_CPU,))
+    found, _, outputs = ordered(task, tmp_path, model, digits_file)
+    (winner,) = found.winners
+    assert winner.passes == ()
+    kept = models.run(Graph(models.onnx.load(outputs / winner.file)), x=np.zeros((1, 1, 28, 28), np.float32))
+    assert np.array_equal(kept[0], models.run(trained, x=np.zeros((1, 1, 28, 28), np.float32))[0])
+
+
+def test_without_data_it_goes_by_fidelity(tmp_path: Path, trained: Graph) -> None:
+    model = models.saved(trained, tmp_path / "model.onnx")
+    task = small(targets=(Target.ONNXRUNTIME_CPU,), budget=Budget(objective=Objective.SIZE, max_drop=5))
+    found, _, _ = ordered(task, tmp_path, model, None)
+    assert any(candidate.chosen for candidate in found.candidates)
+    assert all(
+        config.activations is not Activations.STATIC or config.precision is not Precision.INT8
+        for candidate in found.candidates
+        for config in candidate.recipe
+        if isinstance(config, Quantize)
+    )
+
+
+def test_a_recipe_that_fails_is_told_and_the_search_goes_on(tmp_path: Path, digits_file: Path) -> None:
+    body = "g (float[N,1,28,28] x) => (float[N,1,28,28] y) { y = Relu(x) }"
+    model = models.saved(models.parsed(body), tmp_path / "model.onnx")
+    found, _, _ = ordered(small(targets=(Target.ONNXRUNTIME_CPU,)), tmp_path, model, digits_file)
+    failed = [candidate for candidate in found.candidates if candidate.lost is None]
+    assert failed
+    assert all("Could not be tried" in candidate.because for candidate in failed)
+    assert found.winners[0].passes == ()
+
+
+@pytest.mark.parametrize("lossy", [True, False])
+def test_gentler_recipes_are_proposed_where_the_plain_one_loses_too_much(lossy: bool) -> None:  # noqa: FBT001 - both are tried
+    def told(recipe: Recipe) -> bool:
+        assert recipe == (Simplify(), Quantize())
+        return lossy
+
+    known = Known(Graph(models.cnn()), has_data=True, objective=Objective.LATENCY, max_drop=0.5, lossy=told)
+    recipes = list(proposals(known))
+    assert len(set(recipes)) == len(recipes)
+    assert recipes[0] == (Simplify(),)
+    partial = [recipe for recipe in recipes if isinstance(recipe[-1], Quantize) and recipe[-1].partial]
+    assert partial == ([(Simplify(), Quantize(partial=Partial(max_drop=0.5, max_trials=8)))] if lossy else [])

@@ -1,0 +1,25 @@
+"""Instead of a recipe, a search for one: the service proposes, tries and measures until the limit is reached."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from whetstone.contract.types import Contract
+
+
+class Limit(Contract):
+    """When a search ends, whichever comes first. It always ends with the best it has found so far."""
+
+    minutes: Annotated[float, Field(gt=0, le=24 * 60)] = 5.0
+    trials: Annotated[int, Field(ge=1, le=500)] = 40
+
+
+class Search(Contract):
+    """Find the recipe that serves the budget best, for each target on its own.
+
+    Candidates are tried on the calibration split (or on the train split where there is none), cheap ones first, and
+    timed briefly on the target; the best of each target is then proven like any result, on the test split.
+    """
+
+    kind: Literal["search"] = "search"
+    limit: Limit = Limit()
