@@ -2,8 +2,8 @@
 
 from datetime import datetime
 
-from sqlalchemy import and_, func, or_, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import and_, cast, func, or_, select
+from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import AppError
@@ -21,6 +21,13 @@ class StepNotFound(AppError):
 
 class StepRepository(TenantRepository[StepRow]):
     row, missing = StepRow, StepNotFound
+
+    async def needs_file(self, file_id: str) -> bool:
+        """Whether a step that has not ended reads this file."""
+        unended = StepRow.state.in_((StepState.QUEUED, StepState.RUNNING))
+        reads = cast(StepRow.inputs, JSONB).contains([{"file_id": file_id}])
+        query = self.query().where(unended, reads, StepRow.cancel_requested.is_(False)).limit(1)
+        return await self.session.scalar(query) is not None
 
     async def of_subject(self, subject_id: str) -> list[StepRow]:
         return list(

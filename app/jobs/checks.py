@@ -8,11 +8,13 @@ from app.models.tables import ModelRow
 from whetstone.contract.datasets import DatasetFacts
 from whetstone.contract.jobs import JobSpec, Recipe
 from whetstone.contract.learning import Finetune
+from whetstone.contract.losses import LabelTerm
 from whetstone.contract.models import InspectionState, ModelFacts, TensorFacts
 from whetstone.contract.passes import Pass, Simplify
 from whetstone.contract.problems import FieldProblem
 from whetstone.contract.pruning import Polynomial, Prune
 from whetstone.contract.quantization import Activations, Precision, Quantize
+from whetstone.contract.steps import InputRole
 
 
 class NotReady(AppError):
@@ -83,7 +85,7 @@ REFUSALS = (
 def check_job(spec: JobSpec, model: ModelRow, dataset: DatasetRow | None) -> None:
     """Raises one of REFUSALS."""
     for row, what in ((model, "model"), (dataset, "dataset")):
-        _check_ready(row, what)
+        check_ready(row, what)
     if model.facts is None or (dataset is not None and dataset.facts is None):
         raise NotReady
     passes = spec.plan.passes if isinstance(spec.plan, Recipe) else ()
@@ -96,7 +98,7 @@ def check_job(spec: JobSpec, model: ModelRow, dataset: DatasetRow | None) -> Non
         _check_labels(passes, dataset.facts)
 
 
-def _check_ready(row: ModelRow | DatasetRow | None, what: str) -> None:
+def check_ready(row: ModelRow | DatasetRow | None, what: str) -> None:
     if row is None or row.state == InspectionState.READY:
         return
     if row.state == InspectionState.INSPECTING:
@@ -131,7 +133,25 @@ def _check_layers(passes: tuple[Pass, ...], model: ModelFacts) -> None:
 
 
 def _needs_labels(config: Pass) -> bool:
-    return isinstance(config, Finetune) or (isinstance(config, Prune) and isinstance(config.schedule, Polynomial))
+    """A finetune that is told nothing of labels learns from a teacher where there are none."""
+    if isinstance(config, Finetune):
+        return config.loss is not None or any(isinstance(term, LabelTerm) for term in config.losses)
+    return isinstance(config, Prune) and isinstance(config.schedule, Polynomial)
+
+
+def other_models(passes: tuple[Pass, ...]) -> dict[InputRole, str]:
+    """The teacher and the student that finetune passes name. Raises InvalidPlan for two of a kind."""
+    found: dict[InputRole, str] = {}
+    for index, config in enumerate(passes):
+        if not isinstance(config, Finetune):
+            continue
+        for role, model_id in ((InputRole.TEACHER, config.teacher), (InputRole.STUDENT, config.student)):
+            if model_id is not None and found.setdefault(role, model_id) != model_id:
+                raise InvalidPlan(
+                    f"Pass {index} names another {role} than an earlier one.",
+                    hint="Name one teacher and one student in a job, or order two jobs.",
+                )
+    return found
 
 
 def _needs_data(config: Pass) -> bool:

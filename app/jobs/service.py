@@ -13,7 +13,7 @@ from app.fleet import service as fleet_service
 from app.fleet.repository import StepRepository
 from app.fleet.service import Fleet
 from app.fleet.tables import StepInput, StepRow
-from app.jobs.checks import check_job
+from app.jobs.checks import check_job, check_ready, other_models
 from app.jobs.events import tell, tell_step
 from app.jobs.finishing import finish_if_cancelled
 from app.jobs.repository import JobRepository, hold_any_tenant
@@ -59,12 +59,22 @@ async def submit(session: AsyncSession, fleet: Fleet, caller: Principal, spec: J
     await session.flush()  # steps and events refer to it
     await tell(session, job, EventKind.JOB_QUEUED, job_state=JobState.QUEUED)
     task, seconds = _first_task(spec)
-    inputs = original_inputs(model, dataset or None)
+    inputs = original_inputs(model, dataset or None) + await _other_inputs(session, caller, spec)
     step = await fleet_service.queue_step(session, fleet, caller.tenant_id, job.id, task, inputs, seconds)
     await tell_step(session, job, EventKind.STEP_QUEUED, step)
     await session.flush()  # the answer shows created_at
     await session.refresh(job)
     return job
+
+
+async def _other_inputs(session: AsyncSession, caller: Principal, spec: JobSpec) -> tuple[StepInput, ...]:
+    """The teacher and the student that the recipe names: models of the tenant, inspected like any."""
+    inputs = []
+    for role, model_id in other_models(spec.plan.passes if isinstance(spec.plan, Recipe) else ()).items():
+        row = await ModelRepository(session, caller.tenant_id).get(model_id)
+        check_ready(row, role)
+        inputs.append(StepInput(role=role, file_id=row.file_id, filename=row.filename))
+    return tuple(inputs)
 
 
 def _first_task(spec: JobSpec) -> tuple[Optimize | SearchRecipe, float]:

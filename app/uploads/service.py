@@ -95,8 +95,12 @@ async def wait_inspected(
 async def delete(session: AsyncSession, kind: Kind[RowT], tenant_id: TenantID, row_id: str) -> None:
     """Delete the row, and its bytes unless something else of the tenant has the same content."""
     row = await kind.repository(session, tenant_id).get(row_id, for_update=True)
-    for step in await StepRepository(session, tenant_id).of_subject(row.id):
+    steps = StepRepository(session, tenant_id)
+    for step in await steps.of_subject(row.id):
         await fleet_service.request_cancel(session, step)
+    await session.flush()  # the next look must not find what was just cancelled
+    if await steps.needs_file(row.file_id):
+        raise StillInUse
     try:
         async with session.begin_nested():
             await session.delete(row)

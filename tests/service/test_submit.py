@@ -5,16 +5,21 @@ from typing import Any
 
 import pytest
 
+from app.embedded.service import Running
 from tests.service import facts
-from tests.service.actors import Guest, upload
+from tests.service.actors import Guest, new_tenant, upload
 from whetstone.client import Client
 from whetstone.contract.datasets import DatasetFacts, FieldFacts
 from whetstone.contract.learning import Finetune
+from whetstone.contract.losses import LabelLoss, MeanSquaredError, SoftLabels
 from whetstone.contract.models import ModelFacts, ModelRead, TensorFacts
 from whetstone.contract.passes import Pass, Simplify
 from whetstone.contract.pruning import Polynomial, Prune
 from whetstone.contract.quantization import Activations, Quantize
+from whetstone.contract.steps import InputRole
 from whetstone.errors import Conflict, Invalid, NotFound
+
+ONE, OTHER = "mdl_01h455vb4pex5vsknk084sn02q", "mdl_01h455vb4pex5vsknk084sn02r"
 
 
 @pytest.fixture
@@ -53,7 +58,9 @@ def test_a_dataset_that_does_not_fit(
 @pytest.mark.parametrize(
     ("passes", "code"),
     [
-        ((Finetune(),), "labels_required"),
+        ((Finetune(loss=LabelLoss.CROSS_ENTROPY),), "labels_required"),
+        ((Finetune(losses=(SoftLabels(), MeanSquaredError())),), "labels_required"),
+        ((Finetune(teacher=ONE), Finetune(teacher=OTHER)), "invalid_plan"),
         ((Prune(schedule=Polynomial()),), "labels_required"),
         ((Quantize(), Prune()), "invalid_plan"),
         ((Quantize(), Quantize(activations=Activations.DYNAMIC)), "invalid_plan"),
@@ -71,12 +78,32 @@ def test_a_plan_that_cannot_be_run(
     assert refused.value.problem.hint
 
 
-@pytest.mark.parametrize("config", [Quantize(), Finetune(), Prune(schedule=Polynomial())])
+@pytest.mark.parametrize("config", [Quantize(), Finetune(loss=LabelLoss.MSE), Prune(schedule=Polynomial())])
 def test_a_plan_that_needs_data(client: Client, guest: Guest, files: tuple[Path, Path], config: Pass) -> None:
     model = guest.model(client, files[0])
     with pytest.raises(Invalid) as refused:
         client.jobs.submit(facts.spec(model.id, None, config))
     assert refused.value.code == "dataset_required"
+
+
+def test_a_teacher_is_another_of_the_tenants_models(
+    client: Client, bare: Running, guest: Guest, files: tuple[Path, Path]
+) -> None:
+    model = guest.model(client, files[0])
+    files[1].write_bytes(b"a teacher")
+    teacher = guest.model(client, files[1])
+    job = client.jobs.submit(facts.spec(model.id, None, Finetune(teacher=teacher.id)))
+    with pytest.raises(Conflict) as refused:
+        client.models.delete(teacher.id)
+    assert refused.value.code == "still_in_use"
+    roles = {given.role: given.sha256 for given in guest.claim(job.id).inputs}
+    assert roles == {InputRole.MODEL: model.sha256, InputRole.TEACHER: teacher.sha256}
+    client.jobs.cancel(job.id)
+    client.models.delete(teacher.id)
+    with Client(bare.url, new_tenant(bare)) as stranger:
+        own = guest.model(stranger, files[0])
+        with pytest.raises(NotFound):
+            stranger.jobs.submit(facts.spec(own.id, None, Finetune(teacher=model.id)))
 
 
 def _with_input(dtype: str, *shape: int | str | None) -> ModelFacts:
