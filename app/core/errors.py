@@ -71,11 +71,28 @@ def _app_error(request: Request, error: Exception) -> JSONResponse:
     return answer(request, problem)
 
 
+def _pointer(location: tuple[int | str, ...], body: Any) -> str:
+    """Where in the request it is, without the names of the kinds of things that pydantic puts in between."""
+    parts: list[str] = []
+    here: Any = body if location[0] == "body" else None
+    for part in location[1:]:
+        if isinstance(here, dict) and part not in here and part == here.get("kind"):
+            continue
+        parts.append(str(part))
+        here = _inside(here, part)
+    return "/".join(parts) or str(location[0])
+
+
+def _inside(value: Any, part: int | str) -> Any:
+    if isinstance(value, dict):
+        return value.get(part)
+    return value[part] if isinstance(value, list) and isinstance(part, int) and part < len(value) else None
+
+
 def _invalid_request(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type alone
     fields = tuple(
-        FieldProblem(field="/".join(str(part) for part in item["loc"][1:]) or str(item["loc"][0]), message=item["msg"])
-        for item in error.errors()
+        FieldProblem(field=_pointer(item["loc"], error.body), message=item["msg"]) for item in error.errors()
     )
     detail = "; ".join(f"{field.field}: {field.message}" for field in fields[:5])
     problem = Problem(

@@ -9,8 +9,8 @@ from tests.engine.models import accuracy
 from whetstone.contract.jobs import ArtifactKind
 from whetstone.contract.learning import Finetune
 from whetstone.contract.passes import Pass, Simplify
-from whetstone.contract.quantization import Quantize
 from whetstone.contract.pruning import Prune
+from whetstone.contract.quantization import Quantize
 from whetstone.contract.steps import InputRole, Optimize, Optimized
 from workers.engine.data.errors import DatasetMismatch
 from workers.engine.data.samples import Samples

@@ -131,8 +131,8 @@ def test_inputs_that_cannot_be_made_up_need_data(client: Client, guest: Guest, f
     ("change", "field"),
     [
         ({"plan": {"kind": "recipe", "passes": [{"kind": "magic"}]}}, "plan/passes/0"),
-        ({"plan": {"kind": "recipe", "passes": [{"kind": "prune", "sparsity": 1.5}]}}, "plan/passes/0/prune/sparsity"),
-        ({"plan": {"kind": "recipe", "passes": [{"kind": "quantize", "bits": 3}]}}, "plan/passes/0/quantize/bits"),
+        ({"plan": {"kind": "recipe", "passes": [{"kind": "prune", "sparsity": 1.5}]}}, "plan/passes/0/sparsity"),
+        ({"plan": {"kind": "recipe", "passes": [{"kind": "quantize", "bits": 3}]}}, "plan/passes/0/bits"),
         ({"plan": {"kind": "recipe", "passes": []}}, "plan/passes"),
         ({"targets": ["cuda/cpu"]}, "targets/0"),
         ({"targets": ["onnxruntime/cpu", "onnxruntime/cpu"]}, "body"),
