@@ -189,14 +189,14 @@ def test_quantized_weight_learns_behind_its_integers() -> None:
 
 
 def test_unknown_op_is_refused_with_its_node_before_any_work() -> None:
-    body = "g (float[N,4] x) => (float[N,4] y) { h = Relu(x) [odd_one] y = Det(h) }"
-    with pytest.raises(NotTrainable, match="'odd_one' is a Det") as caught:
+    body = "g (float[N,4] x) => (float[N,4] y) { h = Relu(x) [odd_one] y = StringNormalizer(h) }"
+    with pytest.raises(NotTrainable, match="'odd_one' is a StringNormalizer") as caught:
         Trainable(Graph(models.parsed(body)))
     assert caught.value.layer == "odd_one"
 
 
 def test_unknown_op_beside_the_wanted_output_does_not_matter() -> None:
-    body = "g (float[N,4] x) => (float[N,4] y, float z) { y = Relu(x) z = Det(x) }"
+    body = "g (float[N,4] x) => (float[N,4] y, float z) { y = Relu(x) z = StringNormalizer(x) }"
     Trainable(Graph(models.parsed(body)), ["y"])
 
 

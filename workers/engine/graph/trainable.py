@@ -3,22 +3,27 @@
 Nothing is exported anew: the graph stays the one that came, with other numbers in its constants.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
-from onnx import TensorProto
 from torch import Tensor, nn
 
 from whetstone.contract.failures import FailureCode
 from workers.engine.errors import EngineError
 from workers.engine.graph.graph import Graph
-from workers.engine.graph.ops.host import HOST
-from workers.engine.graph.ops.node import Host, Node, Op, Value, as_ints, as_tensor, decode
-from workers.engine.graph.ops.quantization import REQUANTIZE, along, to_integers
+from workers.engine.graph.ops.expansion import expanded
+from workers.engine.graph.ops.host import dense
+from workers.engine.graph.ops.learning import Step, is_weight, reach, states, used_constants
+from workers.engine.graph.ops.node import Node, Op, decode, op
+from workers.engine.graph.ops.program import Program, Unsupported, Watch, bodies_of, captured, check_supported
+from workers.engine.graph.ops.quantization import along, requantize, to_integers
+from workers.engine.graph.ops.setting import Setting
 from workers.engine.graph.ops.table import OPS
+from workers.engine.graph.ops.values import Host, Value, as_host, as_tensor
 
-Watch = Callable[[Node, Value], None]
+SMALLEST_SCALE = 1e-9
+ZERO_POINT = 2
 
 
 class NotTrainable(EngineError):
@@ -28,114 +33,152 @@ class NotTrainable(EngineError):
     hint = "Leave finetune and scheduled pruning out of the recipe; the other passes work on any operator."
 
 
-def _needed(graph: Graph, wanted: Iterable[str]) -> tuple[Node, ...]:
+def needed(graph: Graph, wanted: Iterable[str]) -> tuple[Node, ...]:
     """The nodes that the wanted tensors depend on, in the order they run; constants need no running."""
     names, kept = set(wanted), []
     for proto in reversed(graph.nodes):
         if names.intersection(proto.output) and proto.output[0] not in graph.constants:
-            kept.append(decode(proto, graph.opset))
+            node = decode(proto, graph.opset)
+            kept.append(node)
             names.update(proto.input)
+            names.update(name for body in bodies_of(node).values() for name in captured(body))
     return tuple(reversed(kept))
 
 
-class _Quantized:
+def constants_of(graph: Graph) -> dict[str, Host]:
+    """All constants as arrays that nobody else changes; sparse ones written out."""
+    sparse = {s.values.name: dense(s) for s in graph.model.graph.sparse_initializer}
+    return {name: graph.weight(name).copy() for name in graph.constants} | sparse
+
+
+class _Stored:
     """A weight stored as integers behind a DequantizeLinear; learned as the floats they stand for."""
 
-    def __init__(self, graph: Graph, node: Node) -> None:
-        self.axis: int = node.get("axis", 1)
-        self.scale = as_tensor(graph.weight(node.inputs[1]).copy())
-        zero = node.inputs[2] if len(node.inputs) > 2 else ""  # noqa: PLR2004 - the third input
-        self.dtype = graph.weight(node.inputs[0]).dtype
-        zeros = np.zeros(self.scale.shape, self.dtype)
-        self.zero = as_tensor(graph.weight(zero).copy() if zero in graph.constants else zeros)
+    def __init__(self, node: Node, constants: Mapping[str, Host]) -> None:
+        self.node, self.scale_name = node, node.inputs[1]
+        self.scale = as_tensor(constants[self.scale_name])
+        stored = constants[node.inputs[0]]
+        has_zero = len(node.inputs) > ZERO_POINT and node.inputs[ZERO_POINT] in constants
+        self.zero: Host = constants[node.inputs[ZERO_POINT]] if has_zero else np.zeros((), stored.dtype)
+        self.dtype = stored.dtype
 
     def to_floats(self, stored: Host) -> Tensor:
-        values = as_tensor(stored.astype(np.float64))
-        offset = along(self.zero, self.axis, values.dim()).double()
-        return ((values - offset) * along(self.scale, self.axis, values.dim()).double()).float()
+        values = as_tensor(stored).double()
+        offset = along(as_tensor(self.zero), self.node, values).double()
+        return ((values - offset) * along(self.scale, self.node, values).double()).float()
 
-    def to_stored(self, latent: Tensor) -> Host:
-        q = to_integers(latent.double(), self.scale.double(), self.zero, self.axis)
+    def to_stored(self, latent: Tensor, scale: Tensor) -> Host:
+        q = to_integers(self.node, latent.double(), scale.double(), self.zero)
         return q.numpy().astype(self.dtype)
+
+    def op(self) -> Op:
+        """How the DequantizeLinear is run over the floats."""
+
+        def run(node: Node, latent: Tensor, scale: Tensor, zero: Value = None) -> Tensor:
+            return requantize(node, latent, scale, zero, self.zero)
+
+        return op(run, raw=[ZERO_POINT], learned=[0])
 
 
 class Trainable(nn.Module):
     """A graph as a module: tensors by input name in, tensors by output name out.
 
-    Parameters are the float32 constants at inputs that are learned (weights, biases, scales of normalizations, and
-    the floats behind quantized weights); running statistics are buffers. Only what `outputs` (default: all of the
-    graph's) depend on is run. Statistics must not share a tensor with anything learned: see
-    `graph.edit.separate_statistics`. Ops in `still` behave in training as in inference. Raises NotTrainable, naming
-    the node, before any work.
+    Parameters are the float constants at inputs that are learned (weights, biases, scales of normalizations, and
+    the floats behind quantized weights; the scales of quantization too with `learn_scales`), also behind transposes,
+    reshapes and other ops that only move them; running statistics are buffers. Only what `outputs` (default: all of
+    the graph's) depend on is run. Statistics must not share a tensor with anything learned: see
+    `graph.edit.separate_statistics`. Raises NotTrainable, naming the node, before any work: for an op that is not
+    known, and where an op that no gradient passes leaves nothing to learn.
     """
 
-    def __init__(self, graph: Graph, outputs: Sequence[str] | None = None) -> None:
+    def __init__(self, graph: Graph, outputs: Sequence[str] | None = None, *, learn_scales: bool = False) -> None:
         super().__init__()
         self.outputs = tuple(outputs or (facts.name for facts in graph.outputs))
-        self.still: frozenset[str] = frozenset()
-        self._quantized: dict[str, _Quantized] = {}
-        self._steps = [(node, self._op(graph, node)) for node in _needed(graph, self.outputs)]
-        self._constants: dict[str, Host] = {}
+        graph = self._known(graph)
+        constants = constants_of(graph)
+        nodes = needed(graph, self.outputs)
+        self._check(nodes)
+        self._stored = {n.inputs[0]: _Stored(n, constants) for n in nodes if self._reads_stored_weight(n, constants)}
+        special = {stored.node.outputs[0]: stored.op() for stored in self._stored.values()}
+        steps = [(node, special.get(node.outputs[0], OPS[node.op])) for node in nodes]
         self._names: dict[str, str] = {}
-        self._collect(graph)
-        self._dying = self._last_uses()
-
-    def _op(self, graph: Graph, node: Node) -> Op | None:
-        """How to run a node; None for one that only ever runs on sizes."""
-        if node.op == "DequantizeLinear" and self._is_stored_weight(graph, node.inputs[0]):
-            self._quantized[node.inputs[0]] = _Quantized(graph, node)
-            return REQUANTIZE
-        if node.op not in OPS and node.op not in HOST:
-            raise NotTrainable(f"Node '{node.name}' is a {node.op}, which cannot be trained through.", layer=node.name)
-        return OPS.get(node.op)
+        self._collect(steps, constants)
+        self._scales = self._learned_scales(steps, constants) if learn_scales else {}
+        self._setting = Setting()
+        self._inputs = [facts.name for facts in graph.inputs if self._is_read(facts.name, nodes)]
+        bound = [*self._inputs, *self._names]
+        self._program = Program(nodes, bound, self.outputs, constants, self._setting, special)
 
     @staticmethod
-    def _is_stored_weight(graph: Graph, name: str) -> bool:
-        return name in graph.constants and "int" in graph.dtype(name)
+    def _known(graph: Graph) -> Graph:
+        model = expanded(graph.model)
+        return graph if model is graph.model else Graph(model)
 
-    def _is_learned(self, graph: Graph, name: str, op: Op, index: int) -> bool:
-        tensor = graph.constants[name]
-        if name in self._quantized:
-            return True
-        floats = tensor.data_type == TensorProto.FLOAT and len(tensor.dims) > 0
-        return floats and index in op.learned and not (op.many and np.prod(tensor.dims) <= 1)
+    @staticmethod
+    def _check(nodes: Sequence[Node]) -> None:
+        try:
+            check_supported(nodes)
+        except Unsupported as error:
+            message = f"Node '{error.node.name}' is a {error.node.op}, which cannot be trained through."
+            raise NotTrainable(message, layer=error.node.name) from error
 
-    def _collect(self, graph: Graph) -> None:
-        """Sort the constants in use into parameters, buffers, and values that stay as they are."""
-        for node, op in self._steps:
-            for index, name in enumerate(node.inputs):
-                if name not in graph.constants or name in self._names:
-                    continue
-                if op is not None and self._is_learned(graph, name, op, index):
-                    self._register(name, nn.Parameter(self._initial(graph, name)))
-                elif op is not None and index in op.state:
-                    self._register(name, self._initial(graph, name))
-                else:
-                    self._constants[name] = graph.weight(name).copy()
+    @staticmethod
+    def _reads_stored_weight(node: Node, constants: Mapping[str, Host]) -> bool:
+        """Whether a node turns constant integers to floats, by a scale that is constant too."""
+        if node.op != "DequantizeLinear" or not {node.inputs[0], node.inputs[1]} <= constants.keys():
+            return False
+        return "int" in constants[node.inputs[0]].dtype.name
 
-    def _initial(self, graph: Graph, name: str) -> Tensor:
-        stored = graph.weight(name)
-        return self._quantized[name].to_floats(stored) if name in self._quantized else as_tensor(stored.copy())
+    def _is_read(self, name: str, nodes: Sequence[Node]) -> bool:
+        read = {n for node in nodes for n in node.inputs} | set(self.outputs)
+        read |= {n for node in nodes for body in bodies_of(node).values() for n in captured(body)}
+        return name in read
+
+    def _is_learned(self, name: str, constants: Mapping[str, Host], wanted: Mapping[str, bool]) -> bool:
+        if name not in wanted:
+            return False
+        value = constants[name]
+        is_float = as_tensor(value[:0] if value.ndim else value).is_floating_point() if value.dtype != object else False
+        return name in self._stored or (is_float and value.ndim > 0 and is_weight(value, many=wanted[name]))
+
+    def _collect(self, steps: Sequence[Step], constants: Mapping[str, Host]) -> None:
+        """Register parameters and running statistics; what else is constant stays as it is."""
+        found, kept = reach(steps, self.outputs), states(steps, constants)
+        for name in used_constants(steps, constants):
+            if name not in kept and self._is_learned(name, constants, found.wanted):
+                self._register(name, nn.Parameter(self._initial(name, constants)))
+            elif name in kept:
+                self._register(name, self._initial(name, constants))
+        if not self.weights and found.blocking:
+            lost = reach(steps, self.outputs, through_all=True).wanted
+            if any(name in constants and self._is_learned(name, constants, lost) for name in lost):
+                node = found.blocking[0]
+                message = f"Node '{node.name}' is a {node.op}, which no gradient passes: nothing is left to train."
+                raise NotTrainable(message, layer=node.name)
+
+    def _learned_scales(self, steps: Sequence[Step], constants: Mapping[str, Host]) -> dict[str, str]:
+        """Make the scales of activations and weights parameters (learned step sizes, Esser et al. 2020)."""
+        names = {node.inputs[1] for node, _ in steps if node.op in ("QuantizeLinear", "DequantizeLinear")}
+        for name in sorted(names & constants.keys() - self._names.keys()):
+            self._register(name, nn.Parameter(as_tensor(constants[name].copy())))
+        return {name: self._names[name] for name in names if name in self._names}
+
+    def _initial(self, name: str, constants: Mapping[str, Host]) -> Tensor:
+        return (
+            self._stored[name].to_floats(constants[name]) if name in self._stored else as_tensor(constants[name].copy())
+        )
 
     def _register(self, name: str, value: Tensor) -> None:
         """Keep a value under a name that torch accepts: ONNX names may hold dots."""
-        self._constants.pop(name, None)
         self._names[name] = f"w{len(self._names)}"
         if isinstance(value, nn.Parameter):
             self.register_parameter(self._names[name], value)
         else:
             self.register_buffer(self._names[name], value)
 
-    def _last_uses(self) -> list[list[str]]:
-        """Per step, the values that no later one reads: dropped at once, so memory holds only what is alive."""
-        last: dict[str, int] = {}
-        for number, (node, _) in enumerate(self._steps):
-            last |= dict.fromkeys((*node.inputs, *node.outputs), number)
-        dying: list[list[str]] = [[] for _ in self._steps]
-        for name, number in last.items():
-            if name not in self.outputs:
-                dying[number].append(name)
-        return dying
+    def hold_still(self, ops: frozenset[str]) -> None:
+        """Let these ops behave in training as in inference."""
+        self._setting.still = ops
 
     @property
     def weights(self) -> dict[str, nn.Parameter]:
@@ -143,39 +186,28 @@ class Trainable(nn.Module):
         found = {name: getattr(self, own) for name, own in self._names.items()}
         return {name: value for name, value in found.items() if isinstance(value, nn.Parameter)}
 
+    def _bound(self, name: str) -> Tensor:
+        value: Tensor = getattr(self, self._names[name])
+        return value.abs().clamp_min(SMALLEST_SCALE) if name in self._scales else value
+
     def forward(self, inputs: Mapping[str, Tensor], watch: Watch | None = None) -> dict[str, Tensor]:
         """Run the graph. `watch` is shown every value as it is made."""
-        values: dict[str, Value] = {**self._constants, **inputs}
-        values |= {name: getattr(self, own) for name, own in self._names.items()}
-        for (node, op), dying in zip(self._steps, self._dying, strict=True):
-            made = self._run(node, op, [values[name] if name else None for name in node.inputs])
-            results = made if isinstance(made, tuple) else (made,)
-            for name, result in zip(node.outputs, results, strict=False):
-                values[name] = result
-                if watch is not None:
-                    watch(node, result)
-            for name in dying:
-                values.pop(name, None)
-        return {name: as_tensor(values[name]) for name in self.outputs}
-
-    def _run(self, node: Node, op: Op | None, given: list[Value | None]) -> Value | tuple[Value, ...]:
-        if node.op in HOST and not any(isinstance(value, Tensor) for value in given):
-            return HOST[node.op](node, *given)
-        if op is None:
-            raise NotTrainable(f"Node '{node.name}' is a {node.op} of computed values.", layer=node.name)
-        ready = [
-            value if value is None else as_ints(value) if index in op.sizes else as_tensor(value)
-            for index, value in enumerate(given)
-        ]
-        training = self.training and node.op not in self.still
-        return op.run(node, *ready, training=training) if op.modal else op.run(node, *ready)
+        given = [inputs[name] for name in self._inputs]
+        self._setting.training = self.training
+        self._setting.device = given[0].device if given and given[0].device.type != "cpu" else None
+        made = self._program.run([*given, *map(self._bound, self._names)], watch)
+        return {name: as_tensor(value) for name, value in zip(self.outputs, made, strict=True)}
 
     def write_back(self, graph: Graph) -> None:
         """Put the learned weights and running statistics into the constants of `graph` that they came from."""
-        for name, own in self._names.items():
-            value: Tensor = getattr(self, own).detach().cpu()
-            stored = self._quantized[name].to_stored(value) if name in self._quantized else value.numpy()
-            graph.set_weight(name, stored)
+        for name in self._names:
+            value = self._bound(name).detach().cpu()
+            if name in self._stored:
+                stored = self._stored[name]
+                scale = self._bound(stored.scale_name) if stored.scale_name in self._names else stored.scale
+                graph.set_weight(name, stored.to_stored(value, scale.detach().cpu()))
+            else:
+                graph.set_weight(name, as_host(value))
 
     @torch.no_grad()
     def first_not_finite(self, inputs: Mapping[str, Tensor]) -> str | None:

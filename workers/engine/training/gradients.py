@@ -49,7 +49,7 @@ def device_of(rank: int = 0) -> torch.device:
 def set_modes(module: Trainable, learning: Learning) -> None:
     """Keep what is frozen as it is in inference."""
     frozen = {"BatchNormalization": learning.batch_norm is Mode.FROZEN, "Dropout": not learning.dropout}
-    module.still = frozenset(op for op, still in frozen.items() if still)
+    module.hold_still(frozenset(op for op, still in frozen.items() if still))
 
 
 def _precision(learning: Learning, device: torch.device) -> AbstractContextManager[object]:

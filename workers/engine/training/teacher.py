@@ -9,6 +9,7 @@ import torch
 from onnx import ValueInfoProto
 from torch import Tensor
 
+from whetstone.contract.models import TensorFacts
 from workers.engine.graph.graph import Graph
 from workers.engine.graph.session import Session
 from workers.engine.graph.trainable import NotTrainable, Trainable
@@ -57,10 +58,19 @@ class _InRuntime:
 
 
 def check_inputs(teacher: Graph, student: Graph) -> None:
-    """Raises TeacherMismatch unless both take inputs of the same names and types."""
-    theirs, own = ({facts.name: facts.dtype for facts in graph.inputs} for graph in (teacher, student))
-    if theirs != own:
-        raise TeacherMismatch(f"The teacher takes the inputs {theirs}, the student {own}.")
+    """Raises TeacherMismatch unless both take inputs of the same names, types and, where both fix them, sizes."""
+    theirs, own = ({facts.name: facts for facts in graph.inputs} for graph in (teacher, student))
+    if theirs.keys() != own.keys() or not all(_alike(theirs[name], own[name]) for name in own):
+        told = [", ".join(f"{f.name} {f.dtype}{list(f.shape)}" for f in facts.values()) for facts in (theirs, own)]
+        raise TeacherMismatch(f"The teacher takes {told[0]}, the student {told[1]}.")
+
+
+def _alike(one: TensorFacts, other: TensorFacts) -> bool:
+    """Whether an array can be fed to both; dynamic axes take any size."""
+    if one.dtype != other.dtype or len(one.shape) != len(other.shape):
+        return False
+    pairs = zip(one.shape, other.shape, strict=True)
+    return all(a == b or not (isinstance(a, int) and isinstance(b, int)) for a, b in pairs)
 
 
 def open_teacher(

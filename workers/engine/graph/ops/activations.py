@@ -1,5 +1,7 @@
 """Element-wise non-linearities, and those along an axis."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
@@ -13,6 +15,11 @@ def leaky_relu(node: Node, x: Tensor) -> Tensor:
 
 def elu(node: Node, x: Tensor) -> Tensor:
     return F.elu(x, node.get("alpha", 1.0))
+
+
+def selu(node: Node, x: Tensor) -> Tensor:
+    scaled: Tensor = node.get("gamma", 1.0507010) * F.elu(x, node.get("alpha", 1.6732632))
+    return scaled
 
 
 def celu(node: Node, x: Tensor) -> Tensor:
@@ -37,15 +44,43 @@ def swish(node: Node, x: Tensor) -> Tensor:
 
 
 def clip(_: Node, x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
+    """Where the limits cross, the upper one holds."""
     return x if low is None and high is None else torch.clamp(x, low, high)
 
 
+def thresholded_relu(node: Node, x: Tensor) -> Tensor:
+    return torch.where(x > node.get("alpha", 1.0), x, torch.zeros_like(x))
+
+
+def shrink(node: Node, x: Tensor) -> Tensor:
+    limit, bias = node.get("lambd", 0.5), node.get("bias", 0.0)
+    zero = torch.zeros_like(x)
+    return torch.where(x < -limit, x + bias, torch.where(x > limit, x - bias, zero))
+
+
+def swiglu(node: Node, a: Tensor, b: Tensor) -> Tensor:
+    return swish(node, a) * b
+
+
+def _along(node: Node, x: Tensor, run: Callable[[Tensor, int], Tensor]) -> Tensor:
+    """Before opset 13 the axes from `axis` (by default 1) on were taken as one."""
+    if node.opset >= 13:  # noqa: PLR2004
+        return run(x, node.get("axis", -1))
+    axis = node.get("axis", 1)
+    return run(x.flatten(axis), -1).reshape(x.shape)
+
+
 def softmax(node: Node, x: Tensor) -> Tensor:
-    return torch.softmax(x, node.get("axis", -1))
+    return _along(node, x, torch.softmax)
 
 
 def log_softmax(node: Node, x: Tensor) -> Tensor:
-    return torch.log_softmax(x, node.get("axis", -1))
+    return _along(node, x, torch.log_softmax)
+
+
+def hardmax(node: Node, x: Tensor) -> Tensor:
+    """One at the first of the largest, zero elsewhere."""
+    return _along(node, x, lambda v, axis: torch.zeros_like(v).scatter(axis, v.argmax(axis, keepdim=True), 1))
 
 
 ACTIVATIONS = {
@@ -54,7 +89,7 @@ ACTIVATIONS = {
     "PRelu": op(prelu, learned=[1]),
     "Elu": op(elu),
     "Celu": op(celu),
-    "Selu": op(lambda _, x: F.selu(x)),
+    "Selu": op(selu),
     "Sigmoid": op(lambda _, x: torch.sigmoid(x)),
     "HardSigmoid": op(hard_sigmoid),
     "HardSwish": op(lambda _, x: F.hardswish(x)),
@@ -66,6 +101,10 @@ ACTIVATIONS = {
     "Gelu": op(gelu),
     "Erf": op(lambda _, x: torch.erf(x)),
     "Clip": op(clip),
+    "ThresholdedRelu": op(thresholded_relu),
+    "Shrink": op(shrink),
+    "SwiGLU": op(swiglu),
+    "Hardmax": op(hardmax, smooth=False),
     "Softmax": op(softmax),
     "LogSoftmax": op(log_softmax),
 }

@@ -27,9 +27,9 @@ def _cropped(node: Node, x: Tensor, full: Tensor, strides: list[int]) -> tuple[l
         wanted = [size * stride for size, stride in zip(x.shape[2:], strides, strict=True)]
     if wanted is None:
         return pads[:rank], pads[rank:]
-    total = [max(have - want, 0) for have, want in zip(full.shape[2:], wanted[-rank:], strict=True)]
-    small, large = [t // 2 for t in total], [t - t // 2 for t in total]
-    return (small, large) if mode == "SAME_UPPER" else (large, small)
+    total = [have - want for have, want in zip(full.shape[2:], wanted[-rank:], strict=True)]
+    small, large = [max(t, 0) // 2 for t in total], [t - max(t, 0) // 2 for t in total]
+    return (small, large) if mode == "SAME_UPPER" or min(total) < 0 else (large, small)
 
 
 def conv_transpose(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -40,8 +40,8 @@ def conv_transpose(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = 
     full = CONV_TRANSPOSE[rank](x, weight, None, strides, 0, 0, node.get("group", 1), dilations)
     full = F.pad(full, [size for end in reversed(extra) for size in (0, end)]) if any(extra) else full
     before, after = _cropped(node, x, full, strides)
-    for axis, (start, end) in enumerate(zip(before, after, strict=True), 2):
-        full = full.narrow(axis, start, full.shape[axis] - start - end)
+    if any(before + after):  # what is to be cut is padding below zero
+        full = F.pad(full, [-size for pair in zip(reversed(before), reversed(after), strict=True) for size in pair])
     return full if bias is None else full + bias.reshape([-1] + [1] * rank)
 
 

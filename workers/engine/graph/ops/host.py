@@ -5,10 +5,22 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
-from onnx import helper, numpy_helper
+from onnx import SparseTensorProto, numpy_helper
 
+from workers.engine.graph.ops.casts import cast_host
 from workers.engine.graph.ops.layout import cut_of, shape_of, target_shape
 from workers.engine.graph.ops.node import Host, Node, as_ints
+
+
+def dense(sparse: SparseTensorProto) -> Host:
+    """A sparse tensor written out; its indices are flat, or one row of coordinates per value."""
+    values, indices = numpy_helper.to_array(sparse.values), numpy_helper.to_array(sparse.indices)
+    made = np.zeros(tuple(sparse.dims), values.dtype)
+    if indices.ndim == 1:
+        made.reshape(-1)[indices] = values
+    else:
+        made[tuple(indices.T)] = values
+    return made
 
 
 def constant(node: Node) -> Host:
@@ -18,12 +30,12 @@ def constant(node: Node) -> Host:
             return numpy_helper.to_array(value)
         case "value_float" | "value_floats":
             return np.array(value, np.float32)
+        case "value_string" | "value_strings":
+            return np.array(value, object)
+        case "sparse_value":
+            return dense(value)
         case _:
             return np.array(value, np.int64)
-
-
-def cast(node: Node, x: Host) -> Host:
-    return x.astype(helper.tensor_dtype_to_np_dtype(node.attributes["to"]))
 
 
 def gather(node: Node, x: Host, indices: Host) -> Host:
@@ -34,12 +46,13 @@ def concat(node: Node, *values: Host) -> Host:
     return np.concatenate(values, node.attributes["axis"])
 
 
-def squeeze(_: Node, x: Host, axes: Host | None = None) -> Host:
-    return np.squeeze(x, None if axes is None else tuple(as_ints(axes)))
+def squeeze(node: Node, x: Host, axes: Host | None = None) -> Host:
+    chosen = node.get("axes", None) if axes is None else as_ints(axes)
+    return np.squeeze(x, None if chosen is None else tuple(chosen))
 
 
-def unsqueeze(_: Node, x: Host, axes: Host) -> Host:
-    return np.expand_dims(x, tuple(as_ints(axes)))
+def unsqueeze(node: Node, x: Host, axes: Host | None = None) -> Host:
+    return np.expand_dims(x, tuple(node.attributes["axes"] if axes is None else as_ints(axes)))
 
 
 def slice_(_: Node, x: Host, starts: Host, ends: Host, axes: Host | None = None, steps: Host | None = None) -> Host:
@@ -57,19 +70,49 @@ def reshape(node: Node, x: Host, shape: Host) -> Host:
 
 def div(_: Node, a: Host, b: Host) -> Host:
     """Integers are divided as ONNX does: towards zero."""
-    exact: Host = a / b
-    return exact if a.dtype.kind == "f" else np.trunc(exact).astype(a.dtype)
+    if a.dtype.kind not in "iu":
+        return np.asarray(a / b)
+    quotient = a // b
+    return quotient if a.dtype.kind == "u" else quotient + ((a % b != 0) & ((a < 0) != (b < 0)))
 
 
-def reduce_prod(node: Node, x: Host, axes: Host | None = None) -> Host:
-    chosen = as_ints(axes) if axes is not None else node.get("axes", None)
-    product: Host = np.asarray(np.prod(x, tuple(chosen) if chosen else None, keepdims=bool(node.get("keepdims", 1))))
-    return product.astype(x.dtype)
+def mod(node: Node, a: Host, b: Host) -> Host:
+    return np.asarray(np.fmod(a, b) if node.get("fmod", 0) else np.mod(a, b))
+
+
+def power(_: Node, a: Host, b: Host) -> Host:
+    return np.asarray(np.power(a, b)).astype(a.dtype)
+
+
+def shift(node: Node, x: Host, bits: Host) -> Host:
+    return np.asarray(x << bits if node.attributes["direction"] == "LEFT" else x >> bits)
+
+
+def _reduced(run: Callable[..., Any]) -> Callable[..., Host]:
+    def reduce_(node: Node, x: Host, axes: Host | None = None) -> Host:
+        chosen = as_ints(axes) if axes is not None else node.get("axes", None)
+        if not chosen and node.get("noop_with_empty_axes", 0):
+            return x
+        done = np.asarray(run(x, axis=tuple(chosen) if chosen else None, keepdims=bool(node.get("keepdims", 1))))
+        return done.astype(x.dtype)
+
+    return reduce_
 
 
 def constant_of_shape(node: Node, shape: Host) -> Host:
     value = numpy_helper.to_array(node.attributes["value"]) if "value" in node.attributes else np.zeros(1, np.float32)
     return np.full(as_ints(shape), value.reshape(()), value.dtype)
+
+
+def flatten(node: Node, x: Host) -> Host:
+    axis = node.get("axis", 1)
+    return x.reshape(int(np.prod(x.shape[: axis + x.ndim if axis < 0 else axis])), -1)
+
+
+def range_(_: Node, start: Host, limit: Host, step: Host) -> Host:
+    """Computed in double, or as integers, whatever the type."""
+    kind = np.int64 if start.dtype.kind in "iu" else np.float64
+    return np.arange(*(kind(v.item()) for v in (start, limit, step))).astype(start.dtype)
 
 
 def expand(_: Node, x: Host, shape: Host) -> Host:
@@ -84,7 +127,7 @@ HOST: dict[str, Callable[..., Host]] = {
     "Constant": constant,
     "ConstantOfShape": constant_of_shape,
     "Identity": lambda _, x: x,
-    "Cast": cast,
+    "Cast": lambda node, x: cast_host(node, x, node.attributes["to"]),
     "Shape": shape_of,
     "Size": lambda _, x: np.array(x.size, np.int64),
     "Gather": gather,
@@ -109,6 +152,24 @@ HOST: dict[str, Callable[..., Host]] = {
     "Sqrt": lambda _, x: np.sqrt(x),
     "Floor": lambda _, x: np.floor(x),
     "Ceil": lambda _, x: np.ceil(x),
-    "Range": lambda _, start, limit, step: np.arange(start.item(), limit.item(), step.item(), dtype=start.dtype),
-    "ReduceProd": reduce_prod,
+    "Range": range_,
+    "Mod": mod,
+    "Pow": power,
+    "BitShift": shift,
+    "BitwiseAnd": _folded(np.bitwise_and),
+    "BitwiseOr": _folded(np.bitwise_or),
+    "BitwiseXor": _folded(np.bitwise_xor),
+    "BitwiseNot": lambda _, x: ~x,
+    "And": _folded(np.logical_and),
+    "Or": _folded(np.logical_or),
+    "Not": lambda _, x: ~x,
+    "GreaterOrEqual": _folded(np.greater_equal),
+    "LessOrEqual": _folded(np.less_equal),
+    "Abs": lambda _, x: np.abs(x),
+    "Flatten": flatten,
+    "Tile": lambda _, x, repeats: np.tile(x, as_ints(repeats)),
+    "ReduceProd": _reduced(np.prod),
+    "ReduceSum": _reduced(np.sum),
+    "ReduceMax": _reduced(np.max),
+    "ReduceMin": _reduced(np.min),
 }

@@ -4,14 +4,12 @@ import math
 
 import numpy as np
 import torch
-from onnx import helper
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
 from workers.engine.graph.ops.node import Host, Node, Value, op
 
 BEFORE_ALL = -(2**31) + 1
-PAD_MODES = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
 
 
 def target_shape(node: Node, shape: tuple[int, ...], asked: list[int]) -> list[int]:
@@ -52,11 +50,13 @@ def split(node: Node, x: Tensor, sizes: list[int] | None = None) -> tuple[Tensor
     return torch.tensor_split(x, _bounds(x.shape[axis], node.get("num_outputs", len(node.outputs))), axis)
 
 
-def squeeze(_: Node, x: Tensor, axes: list[int] | None = None) -> Tensor:
+def squeeze(node: Node, x: Tensor, axes: list[int] | None = None) -> Tensor:
+    axes = node.get("axes", None) if axes is None else axes  # an attribute before opset 13
     return x.squeeze() if axes is None else x.squeeze(axes)
 
 
-def unsqueeze(_: Node, x: Tensor, axes: list[int]) -> Tensor:
+def unsqueeze(node: Node, x: Tensor, axes: list[int] | None = None) -> Tensor:
+    axes = node.attributes["axes"] if axes is None else axes
     rank = x.dim() + len(axes)
     for axis in sorted(axis % rank for axis in axes):
         x = x.unsqueeze(axis)
@@ -82,54 +82,80 @@ def slice_(
         if cut.step > 0:
             x = x[(slice(None),) * (axis % x.dim()) + (cut,)]
         else:  # torch takes no step backwards
-            x = x.index_select(axis, torch.tensor(list(range(x.shape[axis])[cut]), dtype=torch.int64))
+            x = x.index_select(axis, torch.tensor(list(range(x.shape[axis])[cut]), dtype=torch.int64, device=x.device))
     return x
-
-
-def gather(node: Node, x: Tensor, indices: Tensor) -> Tensor:
-    axis = node.get("axis", 0) % x.dim()
-    size = x.shape[axis]
-    flat = torch.where(indices < 0, indices + size, indices).reshape(-1)
-    return x.index_select(axis, flat).reshape([*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]])
 
 
 def expand(_: Node, x: Tensor, shape: list[int]) -> Tensor:
     return x.expand(np.broadcast_shapes(tuple(x.shape), tuple(shape)))
 
 
+def _padded(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tensor:
+    """Padding by repeating what is there: every mode is an order of the positions along the axis."""
+    places = np.arange(x.shape[axis])[max(-before, 0) : x.shape[axis] - max(-after, 0)]
+    places = np.pad(places, (max(before, 0), max(after, 0)), mode)  # type: ignore[call-overload]
+    return x.index_select(axis, torch.from_numpy(places).to(x.device))
+
+
 def pad(node: Node, x: Tensor, pads: list[int], value: Tensor | None = None, axes: list[int] | None = None) -> Tensor:
     axes = [axis % x.dim() for axis in axes] if axes else list(range(x.dim()))
     pairs = {axis: (pads[i], pads[i + len(axes)]) for i, axis in enumerate(axes)}
-    mode = PAD_MODES[node.get("mode", "constant")]
-    first = 0 if mode == "constant" else 2  # the other modes of torch want the spatial axes only
-    flat = [size for axis in reversed(range(first, x.dim())) for size in pairs.get(axis, (0, 0))]
-    return F.pad(x, flat, mode, 0.0 if value is None else float(value)) if mode == "constant" else F.pad(x, flat, mode)
+    mode = node.get("mode", "constant")
+    if mode == "constant":
+        flat = [size for axis in reversed(range(x.dim())) for size in pairs.get(axis, (0, 0))]
+        return F.pad(x, flat, mode, 0 if value is None else value.item())
+    for axis, (before, after) in pairs.items():
+        x = _padded(x, axis, before, after, mode) if before or after else x
+    return x
 
 
-def cast(node: Node, x: Tensor) -> Tensor:
-    dtype = np.dtype(helper.tensor_dtype_to_np_dtype(node.attributes["to"]))
-    return x.to(torch.from_numpy(np.empty(0, dtype)).dtype)
+def depth_to_space(node: Node, x: Tensor) -> Tensor:
+    """[N, C·b², H, W] → [N, C, H·b, W·b]; in mode DCR the block is the outer part of the channels, in CRD the inner."""
+    size, (n, c, h, w) = node.attributes["blocksize"], x.shape
+    if node.get("mode", "DCR") == "DCR":
+        split = x.reshape(n, size, size, c // size**2, h, w).permute(0, 3, 4, 1, 5, 2)
+    else:
+        split = x.reshape(n, c // size**2, size, size, h, w).permute(0, 1, 4, 2, 5, 3)
+    return split.reshape(n, c // size**2, h * size, w * size)
+
+
+def space_to_depth(node: Node, x: Tensor) -> Tensor:
+    """[N, C, H·b, W·b] → [N, C·b², H, W], the inverse of DepthToSpace of the same mode."""
+    size, (n, c, h, w) = node.attributes["blocksize"], x.shape
+    split = x.reshape(n, c, h // size, size, w // size, size)
+    order = (0, 3, 5, 1, 2, 4) if node.get("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)
+    return split.permute(order).reshape(n, c * size**2, h // size, w // size)
+
+
+def _sizes(x: Value) -> list[int]:
+    """The checker has seen to it that these ops are given tensors."""
+    return [] if x is None or isinstance(x, list) else list(x.shape)
 
 
 def shape_of(node: Node, x: Value) -> Host:
     """Sizes are kept in numpy, whatever the value."""
-    return np.array(list(x.shape)[node.get("start", 0) : node.get("end", None)], np.int64)
+    return np.array(_sizes(x)[node.get("start", 0) : node.get("end", None)], np.int64)
+
+
+def size_of(_: Node, x: Value) -> Host:
+    return np.array(math.prod(_sizes(x)), np.int64)
 
 
 LAYOUT = {
-    "Identity": op(lambda _, x: x, learned=[0]),
-    "Cast": op(cast),
-    "Shape": op(shape_of),
-    "Reshape": op(reshape, sizes=[1], learned=[0]),
-    "Flatten": op(flatten),
-    "Transpose": op(transpose, learned=[0]),
-    "Concat": op(concat),
-    "Split": op(split, sizes=[1]),
-    "Squeeze": op(squeeze, sizes=[1], learned=[0]),
-    "Unsqueeze": op(unsqueeze, sizes=[1], learned=[0]),
-    "Slice": op(slice_, sizes=[1, 2, 3, 4]),
-    "Gather": op(gather, learned=[0], many=True),
-    "Expand": op(expand, sizes=[1]),
-    "Tile": op(lambda _, x, repeats: x.repeat(repeats), sizes=[1]),
+    "Identity": op(lambda _, x: x, raw=None, moves=True),
+    "Shape": op(shape_of, raw=None, smooth=False),
+    "Size": op(size_of, raw=None, smooth=False),
+    "Reshape": op(reshape, sizes=[1], moves=True),
+    "Flatten": op(flatten, moves=True),
+    "Transpose": op(transpose, moves=True),
+    "Concat": op(concat, moves=True),
+    "Split": op(split, sizes=[1], moves=True),
+    "Squeeze": op(squeeze, sizes=[1], moves=True),
+    "Unsqueeze": op(unsqueeze, sizes=[1], moves=True),
+    "Slice": op(slice_, sizes=[1, 2, 3, 4], moves=True),
+    "Expand": op(expand, sizes=[1], moves=True),
+    "Tile": op(lambda _, x, repeats: x.repeat(repeats), sizes=[1], moves=True),
     "Pad": op(pad, sizes=[1, 3]),
+    "DepthToSpace": op(depth_to_space),
+    "SpaceToDepth": op(space_to_depth),
 }

@@ -4,17 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from onnx import NodeProto, helper
-from torch import Tensor
 
 from workers.engine.graph.graph import DEFAULT_DOMAINS, name_of
+from workers.engine.graph.ops.values import Host, Value, as_ints, as_tensor
 
-Host = NDArray[Any]
-"""A value kept in numpy: sizes, axes and constants that are not learned. Arithmetic on them costs no torch op."""
-Value = Tensor | Host
+__all__ = ["Host", "Node", "Op", "Run", "Value", "as_ints", "as_tensor", "decode", "host_op", "op"]
+
+Run = Callable[..., Value | tuple[Value, ...]]
 
 
 @dataclass(frozen=True)
@@ -49,36 +46,42 @@ def decode(node: NodeProto, opset: int) -> Node:
 class Op:
     """How to run an op type: `run(node, *inputs)` gives a value or a tuple of them.
 
-    Inputs at `sizes` arrive as lists of Python ints, all others as tensors, absent ones as None. Float constants at
-    `learned` are parameters (of more than one element, where `many`: single numbers in arithmetic are constants of
-    a formula), at `state` buffers that `run` may update. A `modal` op is told whether the graph is in training.
+    Inputs at `sizes` arrive as lists of Python ints, at `raw` (or all of them) as they are, all others as tensors,
+    absent ones as None; a `host` op gets numpy for all. Float constants at `learned` are parameters (of more than one
+    element, where `many`: single numbers in arithmetic are constants of a formula), at `state` buffers that `run` may
+    update. What is learned after an op that only `moves` values is learned before it. No gradient passes an op that
+    is not `smooth`. A `modal` op is told whether the graph is in training.
     """
 
-    run: Callable[..., Value | tuple[Value, ...]]
+    run: Run
     sizes: frozenset[int] = field(default_factory=frozenset)
+    raw: frozenset[int] | None = field(default_factory=frozenset)
     learned: frozenset[int] = field(default_factory=frozenset)
     state: frozenset[int] = field(default_factory=frozenset)
     many: bool = False
+    moves: bool = False
+    smooth: bool = True
+    host: bool = False
     modal: bool = False
 
 
 def op(
-    run: Callable[..., Value | tuple[Value, ...]],
+    run: Run,
     *,
     sizes: Sequence[int] = (),
+    raw: Sequence[int] | None = (),
     learned: Sequence[int] = (),
     state: Sequence[int] = (),
     many: bool = False,
+    moves: bool = False,
+    smooth: bool = True,
     modal: bool = False,
 ) -> Op:
-    """A table entry, written shortly."""
-    return Op(run, frozenset(sizes), frozenset(learned), frozenset(state), many, modal)
+    """A table entry, written shortly; `raw=None` leaves all inputs as they are."""
+    left = None if raw is None else frozenset(raw)
+    return Op(run, frozenset(sizes), left, frozenset(learned), frozenset(state), many, moves, smooth, modal=modal)
 
 
-def as_ints(value: Value) -> list[int]:
-    """A 0- or 1-dimensional integer value as Python ints."""
-    return [int(v) for v in value.reshape(-1).tolist()]
-
-
-def as_tensor(value: Value) -> Tensor:
-    return value if isinstance(value, Tensor) else torch.from_numpy(np.ascontiguousarray(value).reshape(value.shape))
+def host_op(run: Run) -> Op:
+    """An op that runs in numpy, whatever it is given."""
+    return Op(run, smooth=False, host=True)
