@@ -7,10 +7,10 @@ export TORCH_INDEX TORCH_VERSION
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check format lint types imports lock bench clean
+.PHONY: help setup demo serve test check format lint types imports lock bench conformance clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: ## make .venv and install everything in it (done by the others when needed)
 	@GOAL=$(MAKECMDGOALS) $(PYTHON) scripts/install.py
@@ -43,6 +43,9 @@ lock: setup ## write requirements/*.txt anew from requirements/*.in
 
 bench: setup ## run the benchmarks (QUICK=1 for about a minute each)
 	@for script in $(filter-out %__init__.py,$(wildcard benchmarks/*.py)); do $(RUN) -m $$(echo $${script%.py} | tr / .) $(if $(QUICK),--quick) || exit 1; done
+
+conformance: setup ## run ONNX's own node tests on the interpreter and write docs/ops.md
+	@$(RUN) -m scripts.conformance
 
 clean: ## remove .venv and all data of the local service
 	@rm -rf .venv var
