@@ -132,6 +132,7 @@ def _make(control: ControlPlane, sandbox: Sandbox, order: Order, scratch: Path, 
         elif isinstance(message, LearningSaved):
             made = message.file.model_copy(update={"kind": ArtifactKind.LEARNING_STATE})
             control.save_learning(order.token, LearningState(output=_keep(control, order, outputs, made)))
+            (outputs / made.name).unlink()  # each state has a name of its own, and they would fill the disk
         elif isinstance(message, Progress | Log):
             heart.hear(message)
 

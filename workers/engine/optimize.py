@@ -4,35 +4,24 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-from whetstone.contract.failures import FailureCode
 from whetstone.contract.jobs import ArtifactKind
 from whetstone.contract.passes import Pass
 from whetstone.contract.reports import PassReport
 from whetstone.contract.steps import InputRole, Optimize, Optimized
-from workers.engine.data.fit import check_fit
-from workers.engine.data.samples import Samples, open_dataset
-from workers.engine.errors import EngineError
+from workers.engine.data.fit import fitting_samples
+from workers.engine.data.samples import Samples
 from workers.engine.graph.graph import Graph
-from workers.engine.graph.layers import count_nonzero, count_params
-from workers.engine.graph.macs import count_macs
 from workers.engine.importers.detect import open_model
+from workers.engine.outcome import pass_report, saved
 from workers.engine.passes.errors import NeedsModel
-from workers.engine.passes.graph_pass import Context, Outcome
+from workers.engine.passes.graph_pass import Context
 from workers.engine.passes.sequence import make
 from workers.engine.request import Done, LearningSaved, MadeFile, Message, PassDone, Progress, Request
 from workers.engine.training.keeping import Keeper, Write
 
-ONNX = "application/x-onnx"
 SAFETENSORS = "application/octet-stream"
 RESULT = "model.onnx"
-
-
-class TooLarge(EngineError):
-    """The model has more than 2 GiB of weights, which cannot be optimized yet."""
-
-    code = FailureCode.OUT_OF_MEMORY
 
 
 Tell = Callable[[Message], None]
@@ -56,45 +45,6 @@ class _Stage:
         """Turn a pass's own progress into that of the step."""
         fraction = min((self.index + share) / self.count, 1.0)
         self.tell(Progress(fraction=fraction, message=f"{self.config.kind}: {message}"[:500], metrics=metrics))
-
-
-def _samples(request: Request, graph: Graph) -> Samples | None:
-    path = request.inputs.get(InputRole.DATASET)
-    if path is None:
-        return None
-    samples = open_dataset(path, request.scratch)
-    check_fit(samples.facts(), graph.inputs)
-    return samples
-
-
-def _saved(graph: Graph, folder: Path, name: str, kind: ArtifactKind) -> tuple[MadeFile, int]:
-    """Write the graph and say how many bytes it takes. Raises TooLarge when one file cannot hold it."""
-    written = graph.save(folder / name)
-    if len(written) > 1:
-        raise TooLarge
-    return MadeFile(name=name, kind=kind, media_type=ONNX), written[0].stat().st_size
-
-
-def _report(stage: _Stage, outcome: Outcome, seconds: float, size: int) -> PassReport:
-    graph = outcome.graph
-    upgraded = (
-        (f"The model came in opset {graph.upgraded_from} and was raised to {graph.opset}.",)
-        if stage.index == 0 and graph.upgraded_from
-        else ()
-    )
-    return PassReport(
-        index=stage.index,
-        config=stage.config,
-        summary=outcome.summary,
-        seconds=seconds,
-        params=count_params(graph),
-        nonzero_params=count_nonzero(graph),
-        macs=count_macs(graph),
-        size=size,
-        layers=outcome.layers,
-        curves=outcome.curves,
-        notes=(*upgraded, *outcome.notes),
-    )
 
 
 def _keeper(stage: _Stage, request: Request, every: int) -> Keeper:
@@ -133,8 +83,8 @@ def _run_pass(
     outcome = make(stage.config).apply(graph, samples, _context(stage, request))
     seconds = time.monotonic() - started
     name = f"checkpoint-{stage.index + 1}.onnx"
-    file, size = _saved(outcome.graph, request.outputs, name, ArtifactKind.CHECKPOINT)
-    return outcome.graph, _report(stage, outcome, seconds, size), file
+    file, size = saved(outcome.graph, request.outputs, name, ArtifactKind.CHECKPOINT)
+    return outcome.graph, pass_report(stage.index, stage.config, outcome, seconds, size), file
 
 
 def optimize(request: Request, task: Optimize, tell: Tell) -> Done:
@@ -144,12 +94,12 @@ def optimize(request: Request, task: Optimize, tell: Tell) -> Done:
     """
     start = request.inputs[InputRole.CHECKPOINT if task.done else InputRole.MODEL]
     graph = open_model(start, request.scratch)
-    samples = _samples(request, graph)
+    samples = fitting_samples(request.inputs.get(InputRole.DATASET), request.scratch, graph.inputs)
     reports = list(task.done)
     for index in range(len(reports), len(task.passes)):
         stage = _Stage(index, len(task.passes), task.passes[index], tell)
         graph, report, file = _run_pass(stage, graph, samples, request)
         reports.append(report)
         tell(PassDone(passes=tuple(reports), file=file))
-    result, _ = _saved(graph, request.outputs, RESULT, ArtifactKind.MODEL)
+    result, _ = saved(graph, request.outputs, RESULT, ArtifactKind.MODEL)
     return Done(result=Optimized(passes=tuple(reports)), outputs=(result,))

@@ -197,7 +197,8 @@ def test_unknown_op_is_refused_with_its_node_before_any_work() -> None:
 
 def test_unknown_op_beside_the_wanted_output_does_not_matter() -> None:
     body = "g (float[N,4] x) => (float[N,4] y, float z) { y = Relu(x) z = StringNormalizer(x) }"
-    Trainable(Graph(models.parsed(body)), ["y"])
+    module = Trainable(Graph(models.parsed(body)), ["y"])
+    assert list(module({"x": torch.ones(1, 4)})) == ["y"]
 
 
 def test_first_node_with_nan_is_named() -> None:

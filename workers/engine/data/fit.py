@@ -1,8 +1,11 @@
 """Whether a dataset goes with a model."""
 
+from pathlib import Path
+
 from whetstone.contract.datasets import DatasetFacts, FieldFacts
 from whetstone.contract.models import TensorFacts
 from workers.engine.data.errors import DatasetMismatch
+from workers.engine.data.samples import Samples, open_dataset
 
 
 def _check_shape(wanted: TensorFacts, field: FieldFacts) -> None:
@@ -47,3 +50,12 @@ def check_fit(dataset: DatasetFacts, inputs: tuple[TensorFacts, ...]) -> None:
 def fixed_at_one(inputs: tuple[TensorFacts, ...]) -> bool:
     """Whether the model takes one sample at a time."""
     return any(facts.shape[:1] == (1,) for facts in inputs)
+
+
+def fitting_samples(path: Path | None, scratch: Path, inputs: tuple[TensorFacts, ...]) -> Samples | None:
+    """The dataset opened, None if there is none. Raises InvalidDataset, DatasetMismatch."""
+    if path is None:
+        return None
+    samples = open_dataset(path, scratch)
+    check_fit(samples.facts(), inputs)
+    return samples

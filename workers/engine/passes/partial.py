@@ -13,8 +13,8 @@ from workers.engine.graph.session import Session
 from workers.engine.measure.accuracy import LabelsFitNoOutput, meter_for
 from workers.engine.measure.decision import thresholds_of
 from workers.engine.measure.fidelity import FidelityMeter
+from workers.engine.measure.verdict import loss_of
 
-PERCENT = 100
 SENSITIVITY_BATCHES = 2
 SILENCE = 1e-30
 
@@ -87,10 +87,7 @@ class Judge:
                 except LabelsFitNoOutput:
                     continue
                 task.add(expected, got, batch.labels)
-        if task is not None:
-            return task.accuracy().drop.value
-        seen = fidelity.fidelity()
-        return PERCENT - seen.agreement.value if seen.agreement else PERCENT * (1 - seen.cosine)
+        return loss_of(task.accuracy() if task else None, fidelity.fidelity()).drop.value
 
 
 def search(layers: Sequence[str], config: Partial, judge: Judge, build: Build, alone: BuildOne, say: Say) -> Found:

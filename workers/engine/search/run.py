@@ -11,10 +11,11 @@ from whetstone.contract.passes import Pass
 from whetstone.contract.reports import Candidate, PassReport
 from whetstone.contract.steps import InputRole, Searched, SearchRecipe, Winner
 from whetstone.contract.targets import Target
-from workers.engine.data.fit import check_fit
-from workers.engine.data.samples import Samples, open_dataset
+from workers.engine.data.fit import fitting_samples
+from workers.engine.data.samples import Samples
 from workers.engine.errors import EngineError
 from workers.engine.graph.graph import Graph
+from workers.engine.graph.reasons import reason_of
 from workers.engine.importers.detect import open_model
 from workers.engine.measure.feed import Feed
 from workers.engine.measure.latency import cores_for
@@ -54,7 +55,7 @@ def search(request: Request, task: SearchRecipe, tell: Tell) -> Done:
     mend: a model or a dataset that cannot be used at all.
     """
     original = open_model(request.inputs[InputRole.MODEL], request.scratch)
-    samples = _samples(request, original)
+    samples = fitting_samples(request.inputs.get(InputRole.DATASET), request.scratch, original.inputs)
     threads = len(cores_for(task.measurement.threads))
     feed = Feed(original.inputs, task.measurement.batch_size, task.input_shapes, samples, Split.CALIBRATION)
     feed.check()
@@ -64,15 +65,6 @@ def search(request: Request, task: SearchRecipe, tell: Tell) -> Done:
     _Search(task, original, samples, kitchen, boards, tell).run()
     shutil.rmtree(folder)
     return _done(request, task, original, boards)
-
-
-def _samples(request: Request, graph: Graph) -> Samples | None:
-    path = request.inputs.get(InputRole.DATASET)
-    if path is None:
-        return None
-    samples = open_dataset(path, request.scratch)
-    check_fit(samples.facts(), graph.inputs)
-    return samples
 
 
 class _Search:
@@ -124,8 +116,8 @@ class _Search:
     def _measure(self, board: Board, recipe: Recipe, made: Made) -> None:
         try:
             tried = Tried(recipe, board.bench.score(made.graph))
-        except EngineError as error:
-            tried = Tried(recipe, None, str(error))
+        except Exception as error:  # noqa: BLE001 - a runtime says in a dozen ways that it cannot run a graph
+            tried = Tried(recipe, None, reason_of(error))
         board.tried.append(tried)
         scored = [one for one in board.tried if one.score is not None]
         index = best([one.score for one in scored if one.score is not None], self._task.budget)

@@ -1,5 +1,6 @@
 """Trying a recipe: run its passes, build it for each target, see what it loses there, and time it briefly."""
 
+import shutil
 import statistics
 import time
 from collections.abc import Callable
@@ -74,12 +75,9 @@ class Bench:
         self.target = target
         self._feed, self._threads, self._scratch = feed, threads, scratch
         self._thresholds = thresholds_of(original)
-        self._count = 0
-        self._original = self._build(original)
+        self._original = self._build(original, scratch / f"{target.replace('/', '-')}-original")
 
-    def _build(self, graph: Graph) -> Built:
-        self._count += 1
-        folder = self._scratch / f"{self.target.replace('/', '-')}-{self._count}"
+    def _build(self, graph: Graph, folder: Path) -> Built:
         folder.mkdir(parents=True)
         runtime = runtime_for(self.target)
         graph.save(folder / "graph.onnx")
@@ -90,12 +88,16 @@ class Bench:
 
     def score(self, graph: Graph) -> Score:
         """Raises EngineError where the target cannot build or run the graph."""
-        built = self._build(graph)
-        accuracy, fidelity = evaluate(
-            self._original.session, built.session, self._feed, self._thresholds, lambda _done: None
-        )
-        lost = loss_of(accuracy, fidelity).drop.value
-        return Score(lost, self._times_as_fast(built.session), self._original.size / built.size)
+        folder = self._scratch / f"{self.target.replace('/', '-')}-candidate"
+        try:
+            built = self._build(graph, folder)
+            accuracy, fidelity = evaluate(
+                self._original.session, built.session, self._feed, self._thresholds, lambda _done: None
+            )
+            lost = loss_of(accuracy, fidelity).drop.value
+            return Score(lost, self._times_as_fast(built.session), self._original.size / built.size)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)  # dozens of candidates would fill the disk
 
     def _times_as_fast(self, candidate: Session) -> float:
         """The median ratio of bursts in turns: brief, and only good for choosing."""
