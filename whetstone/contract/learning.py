@@ -125,14 +125,14 @@ class MadeInputs(Contract):
 
 
 class Finetune(Learning):
-    """Train the weights of the train split against labels, a teacher, or both; zeros stay zero if `hold_sparsity`.
+    """Train the weights on the train split against labels, a teacher, or both; zeros stay zero if `hold_sparsity`.
 
-    `losses` are weighted and added up; without them it is `loss` where there are labels, and the teacher's soft
-    labels where there are none. The teacher is the job's original unless another of your models is named; the student
-    is the graph that the recipe has got to, unless another model is named: inputs and outputs must be the same.
-    Without a dataset inputs are made up, at lower trust. A gradient is computed by `processes` processes, each on its
-    share of the batch (and its own device, on GPU nodes). With `checkpoint_every` a retry goes on from the last
-    multiple of so many steps, exactly as if nothing had happened.
+    `losses` are weighted and added up; without them it is `loss` where there are labels, and what the teacher makes
+    where there are none: its soft labels if it ends in a softmax, its outputs if not. The teacher is the job's original
+    unless another of your models is named; the student is the graph that the recipe has got to, unless another model
+    is named: inputs and outputs must be the same. Without a dataset inputs are made up, at lower trust. A gradient is
+    computed by `processes` processes, each on its share of the batch (and its own device, on GPU nodes). With
+    `checkpoint_every` a retry goes on from the last multiple of so many steps, exactly as if nothing had happened.
     """
 
     kind: Literal["finetune"] = "finetune"

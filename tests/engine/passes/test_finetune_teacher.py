@@ -169,3 +169,21 @@ def test_losses_against_labels_need_labels(unlabelled: Samples, with_models: Wit
     np.savez(tmp_path / "d.npz", **{"test/x": np.zeros((4, 1, 28, 28), np.float32)})
     with pytest.raises(NeedsDataset, match="no train split"):
         FinetunePass(Finetune()).apply(graph, open_dataset(tmp_path / "d.npz", tmp_path), with_models(model=graph))
+
+
+def test_a_distilled_student_is_better_than_one_of_wrong_labels(
+    trained: Graph, digits: Samples, with_models: With
+) -> None:
+    """Of 300 samples 40 % have a wrong label; the teacher, which knows the digits, does not mind."""
+    (batch,) = digits.batches(Split.TRAIN, 300, with_labels=True, within=np.arange(300))
+    generator = np.random.default_rng(0)
+    wrong = generator.random(300) < 0.4
+    labels = np.where(wrong, generator.integers(0, 10, 300), batch.required_labels)
+    few = Samples({Split.TRAIN: Part(batch.inputs, labels)}, made_splits=False)
+    student = Graph(models.random_mlp(hidden=16))
+    context = with_models(model=trained)
+    reached = [
+        accuracy(FinetunePass(Finetune(epochs=30, losses=(term,))).apply(student, few, context).graph, digits)
+        for term in (SoftLabels(), CrossEntropy())
+    ]
+    assert reached[0] > reached[1] + 0.03

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -13,9 +14,9 @@ from workers.engine.data.samples import Samples
 from workers.engine.graph.graph import Graph
 from workers.engine.passes.learning import module_for
 from workers.engine.training.course import Course
-from workers.engine.training.loop import learn
+from workers.engine.training.loop import Hooks, learn
 from workers.engine.training.objective import aims_of
-from workers.engine.training.replicas import TooManyProcesses
+from workers.engine.training.replicas import ReplicaLost, TooManyProcesses
 
 LEARNING = Learning(
     epochs=1,
@@ -47,6 +48,19 @@ def test_two_processes_learn_what_one_does(digits: Samples, tmp_path: Path) -> N
     assert not torch.allclose(start["w0"], alone["w0"], atol=1e-3)
     assert all(torch.allclose(alone[name], together[name], atol=1e-5) for name in alone)
     assert not list(tmp_path.glob("replicas-*"))
+
+
+def test_a_process_that_is_lost_is_told(digits: Samples, tmp_path: Path) -> None:
+    graph = Graph(models.cnn())
+    objective = aims_of(graph, (CrossEntropy(),))
+
+    def kill(_: int) -> None:
+        for child in psutil.Process().children():
+            child.kill()
+
+    course = Course(digits, LEARNING, objective, 2, hooks=Hooks(kill), graph=graph, scratch=tmp_path, processes=2)
+    with pytest.raises(ReplicaLost, match="Training process 1 ended with status -9"):
+        learn(module_for(graph, objective), course)
 
 
 def test_more_processes_than_cores_are_refused(digits: Samples, tmp_path: Path) -> None:
