@@ -7,6 +7,7 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper, parser
+from torch import Tensor, nn
 
 from whetstone.contract.datasets import Split
 from workers.engine.data.samples import Samples
@@ -75,6 +76,48 @@ def cnn(seed: int = 0) -> ModelProto:
         parsed(body), k1=normal(8, 1, 3, 3), gamma=1 + normal(8), beta=normal(8), mean=normal(8),
         var=1 + np.abs(normal(8)), k2=normal(8, 1, 3, 3), bias2=normal(8), w=normal(10, 8), b=normal(10),
     )  # fmt: skip
+
+
+class SmallResNet(nn.Module):
+    """x [N, 1, 28, 28] → logits [N, 10]: a stem that halves the image, one residual block, a wider convolution."""
+
+    def __init__(self, width: int = 16) -> None:
+        super().__init__()
+        self.k1, self.k2, self.k3 = (nn.Conv2d(a, width, 3, s, 1) for a, s in ((1, 2), (width, 1), (width, 1)))
+        self.k4 = nn.Conv2d(width, 2 * width, 3, 2, 1)
+        self.n1, self.n2, self.n3, self.n4 = (nn.BatchNorm2d(c) for c in (width, width, width, 2 * width))
+        self.w = nn.Linear(2 * width, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        stem = self.n1(self.k1(x)).relu()
+        block = self.n3(self.k3(self.n2(self.k2(stem)).relu()))
+        wide = self.n4(self.k4((block + stem).relu())).relu()
+        return self.w(wide.mean((2, 3)))  # type: ignore[no-any-return]
+
+
+def small_resnet(net: nn.Module) -> ModelProto:
+    """A SmallResNet, with its weights under their own names and batch-norms apart from convolutions."""
+
+    def conv(number: int, source: str, stride: int) -> str:
+        return f"""c{number} = Conv <kernel_shape = [3,3], pads = [1,1,1,1], strides = [{stride},{stride}]>
+            (x{source}, k{number}_weight, k{number}_bias)
+            b{number} = BatchNormalization (c{number}, n{number}_weight, n{number}_bias,
+                n{number}_running_mean, n{number}_running_var)
+        """
+
+    body = f"""g (float[N,1,28,28] x) => (float[N,10] logits) {{
+        {conv(1, "", 2)} x1 = Relu(b1)
+        {conv(2, "1", 1)} x2 = Relu(b2)
+        {conv(3, "2", 1)} s = Add(b3, x1) x3 = Relu(s)
+        {conv(4, "3", 2)} x4 = Relu(b4)
+        p = GlobalAveragePool(x4) f = Flatten(p)
+        logits = Gemm <transB = 1> (f, w_weight, w_bias)
+    }}"""
+    stored = {name.replace(".", "_"): value.numpy() for name, value in net.state_dict().items() if value.dim()}
+    model = with_weights(parsed(body), **stored)
+    for node in model.graph.node:
+        node.name = f"{node.op_type.lower()}_{node.output[0]}"
+    return model
 
 
 def matmul_as_constant() -> ModelProto:

@@ -1,4 +1,4 @@
-"""Finding and zeroing the weights of least magnitude, one layer in memory at a time."""
+"""Finding and zeroing the weights of the lowest scores, one layer in memory at a time."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -7,9 +7,11 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from whetstone.contract.pruning import Criterion, Scope
+from whetstone.contract.pruning import Scope
 
 Floats = NDArray[np.float32]
+Score = Callable[[str, Floats], Floats]
+"""Of each weight of a layer, by the layer's name: how much it matters, at least 0, and 0 for a weight that is zero."""
 
 HALF = 16
 BINS = 2**HALF
@@ -24,24 +26,9 @@ class Store:
     write: Callable[[str, Floats], None]
 
 
-def importance(weights: Floats, criterion: Criterion) -> Floats:
-    """How much a weight matters: |w| or w².
-
-    For single weights both give the same order (but for squares below the smallest float); they differ once the
-    weights of a group are added up.
-    """
-    match criterion:
-        case Criterion.L1:
-            return np.abs(weights)
-        case Criterion.L2:
-            return np.square(weights)
-        case _:
-            assert_never(criterion)
-
-
 def _bits(scores: Floats) -> NDArray[np.uint32]:
     """Non-negative floats of IEEE 754 are ordered as their bit patterns are."""
-    return np.ascontiguousarray(scores).reshape(-1).view(np.uint32)
+    return np.ascontiguousarray(scores, np.float32).reshape(-1).view(np.uint32)
 
 
 def kth_smallest(scores: Callable[[], Iterable[Floats]], count: int) -> np.float32:
@@ -62,17 +49,17 @@ def kth_smallest(scores: Callable[[], Iterable[Floats]], count: int) -> np.float
     return np.float32(np.array([(upper << HALF) | lower], np.uint32).view(np.float32)[0])
 
 
-def _zero_below(store: Store, names: tuple[str, ...], sparsity: float, criterion: Criterion) -> None:
+def _zero_below(store: Store, names: tuple[str, ...], sparsity: float, score: Score) -> None:
     total = sum(store.read(name).size for name in names)
     count = round(sparsity * total)
     if count == 0:
         return
-    limit = kth_smallest(lambda: (importance(store.read(name), criterion) for name in names), count)
-    below = sum(int((importance(store.read(name), criterion) < limit).sum()) for name in names)
+    limit = kth_smallest(lambda: (score(name, store.read(name)) for name in names), count)
+    below = sum(int((score(name, store.read(name)) < limit).sum()) for name in names)
     ties = count - below
     for name in names:
         weights = store.read(name)
-        scores = importance(weights, criterion).reshape(-1)
+        scores = score(name, weights).reshape(-1)
         equal = np.flatnonzero(scores == limit)[:ties]
         ties -= len(equal)
         weights[(scores < limit).reshape(weights.shape)] = 0
@@ -80,16 +67,33 @@ def _zero_below(store: Store, names: tuple[str, ...], sparsity: float, criterion
         store.write(name, weights)
 
 
-def zero_smallest(store: Store, sparsity: float, criterion: Criterion, scope: Scope) -> None:
+def zero_smallest(store: Store, sparsity: float, score: Score, scope: Scope) -> None:
     """Set exactly round(sparsity · n) weights to zero: over all layers together, or in each layer.
 
     Weights that are zero already count, so a sparsity that rises never brings one back.
     """
     match scope:
         case Scope.GLOBAL:
-            _zero_below(store, store.names, sparsity, criterion)
+            _zero_below(store, store.names, sparsity, score)
         case Scope.LAYER:
             for name in store.names:
-                _zero_below(store, (name,), sparsity, criterion)
+                _zero_below(store, (name,), sparsity, score)
         case _:
             assert_never(scope)
+
+
+def zero_pattern(store: Store, axes: dict[str, int], pattern: str, score: Score) -> None:
+    """Of every M weights in a row along an axis, keep the N of the highest scores: `2:4`, `4:8`.
+
+    The length of the axis must be a multiple of M.
+    """
+    keep, of = map(int, pattern.split(":"))
+    for name in store.names:
+        weights = store.read(name)
+        rows = np.moveaxis(score(name, weights), axes[name], -1)
+        blocks = rows.reshape(*rows.shape[:-1], -1, of)
+        order = np.argsort(blocks, axis=-1, kind="stable")
+        gone = np.zeros(blocks.shape, bool)
+        np.put_along_axis(gone, order[..., : of - keep], True, -1)  # noqa: FBT003 - the value to put
+        weights[np.moveaxis(gone.reshape(rows.shape), -1, axes[name])] = 0
+        store.write(name, weights)

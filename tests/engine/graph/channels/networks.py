@@ -212,6 +212,31 @@ def attention(net: Growing) -> None:
     net.channels = 8
 
 
+def recurrent(net: Growing, op: str, gates: int, hidden: int, directions: int) -> None:
+    """Over the places of the image; the outputs of both directions side by side."""
+    net.then("Reshape", net.ints(0, net.channels, -1))
+    net.then("Transpose", perm=[2, 0, 1])
+    net.then(
+        op,
+        net.weight(directions, gates * hidden, net.channels),
+        net.weight(directions, gates * hidden, hidden),
+        net.weight(directions, 2 * gates * hidden),
+        hidden_size=hidden,
+        direction="forward" if directions == 1 else "bidirectional",
+    )
+    net.then("Transpose", perm=[2, 1, 3, 0])
+    net.then("Reshape", net.ints(0, directions * hidden, SIDE, SIDE))
+    net.channels = directions * hidden
+
+
+def lstm(net: Growing) -> None:
+    recurrent(net, "LSTM", gates=4, hidden=6, directions=1)
+
+
+def both_ways(net: Growing) -> None:
+    recurrent(net, "GRU", gates=3, hidden=4, directions=2)
+
+
 def unknown(net: Growing) -> None:
     net.then("LpNormalization", axis=1)
 
@@ -219,7 +244,7 @@ def unknown(net: Growing) -> None:
 BLOCKS: tuple[Callable[[Growing], None], ...] = (
     conv, depthwise, grouped, transposed, batch_norm, instance_norm, group_norm, layer_norm_over_space, activation,
     per_channel_scale, residual, dense, split_and_swap, halves, slices, chosen, padded, shuffled, pixel_shuffle,
-    squeeze_excite, resized, channels_last, attention, unknown,
+    squeeze_excite, resized, channels_last, attention, lstm, both_ways, unknown,
 )  # fmt: skip
 
 
