@@ -21,7 +21,7 @@ from whetstone.client import DEFAULT_URL, Client, log_in
 from whetstone.contract.jobs import Assurance, Budget, JobSpec, Measurement, Objective, Recipe
 from whetstone.contract.learning import Finetune
 from whetstone.contract.passes import Pass, Simplify
-from whetstone.contract.pruning import Prune
+from whetstone.contract.pruning import Granularity, Prune
 from whetstone.contract.quantization import Activations, Quantize
 from whetstone.contract.reports import JobReport, VerdictKind
 from whetstone.contract.search import Limit, Search
@@ -129,7 +129,7 @@ def optimize(
     data: Annotated[str | None, typer.Option(help="a .npz file, or the id of an uploaded dataset")] = None,
     target: Annotated[list[Target] | None, typer.Option(help="where it must run; may be repeated")] = None,
     recipe: Annotated[Path | None, typer.Option(exists=True, help="JSON file with a list of passes")] = None,
-    prune: Annotated[float | None, typer.Option(min=0, max=1, help="share of weights to prune")] = None,
+    prune: Annotated[float | None, typer.Option(min=0, max=1, help="share of channels to cut")] = None,
     finetune: Annotated[int | None, typer.Option(min=1, help="epochs of training on the labels")] = None,
     quantize: Annotated[Activations | None, typer.Option(help="int8; static needs data")] = None,
     objective: Annotated[Objective, typer.Option(help="what better means")] = Objective.LATENCY,
@@ -206,7 +206,7 @@ def _plan(
         return Search(limit=Limit(minutes=minutes))
     passes: list[Pass] = [Simplify()]
     if prune is not None:
-        passes.append(Prune(sparsity=prune))
+        passes.append(Prune(granularity=Granularity.CHANNEL, sparsity=prune))
     if finetune is not None:
         passes.append(Finetune(epochs=finetune))
     if quantize is not None:

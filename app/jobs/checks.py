@@ -12,7 +12,7 @@ from whetstone.contract.losses import LabelTerm
 from whetstone.contract.models import InspectionState, ModelFacts, TensorFacts
 from whetstone.contract.passes import Pass, Simplify
 from whetstone.contract.problems import FieldProblem
-from whetstone.contract.pruning import Polynomial, Prune
+from whetstone.contract.pruning import Criterion, Polynomial, Prune
 from whetstone.contract.quantization import Activations, Precision, Quantize
 from whetstone.contract.steps import InputRole
 
@@ -108,13 +108,13 @@ def check_ready(row: ModelRow | DatasetRow | None, what: str) -> None:
 
 
 def _check_order(passes: tuple[Pass, ...]) -> None:
-    """Int8 weights can neither be pruned nor learned: those passes come before `quantize`."""
+    """Int8 weights can neither be pruned, factorized nor learned: those passes come before `quantize`."""
     quantized_at: int | None = None
     for index, config in enumerate(passes):
         if quantized_at is not None and not isinstance(config, Simplify):
             raise InvalidPlan(
                 f"Pass {index} ({config.kind}) comes after quantize (pass {quantized_at}).",
-                hint="Put `quantize` after every `prune` and `finetune`, once.",
+                hint="Put `quantize` after every `prune`, `factorize` and `finetune`, once.",
             )
         if isinstance(config, Quantize):
             quantized_at = index
@@ -136,7 +136,9 @@ def _needs_labels(config: Pass) -> bool:
     """A finetune that is told nothing of labels learns from a teacher where there are none."""
     if isinstance(config, Finetune):
         return config.loss is not None or any(isinstance(term, LabelTerm) for term in config.losses)
-    return isinstance(config, Prune) and isinstance(config.schedule, Polynomial)
+    if isinstance(config, Prune):
+        return isinstance(config.schedule, Polynomial) or config.criterion is Criterion.TAYLOR
+    return False
 
 
 def other_models(passes: tuple[Pass, ...]) -> dict[InputRole, str]:
@@ -157,6 +159,8 @@ def other_models(passes: tuple[Pass, ...]) -> dict[InputRole, str]:
 def _needs_data(config: Pass) -> bool:
     if isinstance(config, Quantize):
         return config.precision is Precision.INT8 and config.activations in (None, Activations.STATIC)
+    if isinstance(config, Prune) and config.reconstruct:
+        return True
     return _needs_labels(config)
 
 

@@ -10,11 +10,12 @@ from tests.service import facts
 from tests.service.actors import Guest, new_tenant, upload
 from whetstone.client import Client
 from whetstone.contract.datasets import DatasetFacts, FieldFacts
+from whetstone.contract.factorization import Factorize
 from whetstone.contract.learning import Finetune
 from whetstone.contract.losses import LabelLoss, MeanSquaredError, SoftLabels
 from whetstone.contract.models import ModelFacts, ModelRead, TensorFacts
 from whetstone.contract.passes import Pass, Simplify
-from whetstone.contract.pruning import Polynomial, Prune
+from whetstone.contract.pruning import Criterion, Granularity, Polynomial, Prune
 from whetstone.contract.quantization import Activations, Quantize
 from whetstone.contract.steps import InputRole
 from whetstone.errors import Conflict, Invalid, NotFound
@@ -62,7 +63,9 @@ def test_a_dataset_that_does_not_fit(
         ((Finetune(losses=(SoftLabels(), MeanSquaredError())),), "labels_required"),
         ((Finetune(teacher=ONE), Finetune(teacher=OTHER)), "invalid_plan"),
         ((Prune(schedule=Polynomial()),), "labels_required"),
+        ((Prune(granularity=Granularity.CHANNEL, criterion=Criterion.TAYLOR),), "labels_required"),
         ((Quantize(), Prune()), "invalid_plan"),
+        ((Quantize(), Factorize()), "invalid_plan"),
         ((Quantize(), Quantize(activations=Activations.DYNAMIC)), "invalid_plan"),
         ((Prune(exclude=("nowhere",)),), "unknown_layer"),
         ((Quantize(exclude=("dense", "nowhere")),), "unknown_layer"),
@@ -78,7 +81,15 @@ def test_a_plan_that_cannot_be_run(
     assert refused.value.problem.hint
 
 
-@pytest.mark.parametrize("config", [Quantize(), Finetune(loss=LabelLoss.MSE), Prune(schedule=Polynomial())])
+@pytest.mark.parametrize(
+    "config",
+    [
+        Quantize(),
+        Finetune(loss=LabelLoss.MSE),
+        Prune(schedule=Polynomial()),
+        Prune(granularity=Granularity.CHANNEL, reconstruct=True),
+    ],
+)
 def test_a_plan_that_needs_data(client: Client, guest: Guest, files: tuple[Path, Path], config: Pass) -> None:
     model = guest.model(client, files[0])
     with pytest.raises(Invalid) as refused:

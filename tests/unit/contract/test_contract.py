@@ -4,12 +4,13 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from tests.service import facts
+from whetstone.contract.factorization import Factorize
 from whetstone.contract.failures import Failure, FailureCode
 from whetstone.contract.jobs import JobSpec, Recipe
 from whetstone.contract.learning import Finetune
 from whetstone.contract.passes import Pass, Simplify
 from whetstone.contract.problems import Problem
-from whetstone.contract.pruning import Polynomial, Prune
+from whetstone.contract.pruning import Goal, Granularity, Measure, Polynomial, Prune
 from whetstone.contract.quantization import Quantize
 from whetstone.contract.steps import Delivered, Finish, Optimize, StepResult, Task
 from whetstone.contract.targets import HardwareClass, Target, hardware_of
@@ -17,7 +18,20 @@ from whetstone.contract.targets import HardwareClass, Target, hardware_of
 MODEL = "mdl_01m85xjgsteg48drqmjyjr7bzb"
 
 
-@pytest.mark.parametrize("config", [Simplify(), Prune(), Prune(schedule=Polynomial()), Finetune(), Quantize()])
+@pytest.mark.parametrize(
+    "config",
+    [
+        Simplify(),
+        Prune(),
+        Prune(schedule=Polynomial()),
+        Prune(granularity=Granularity.N_M),
+        Prune(granularity=Granularity.CHANNEL, goal=Goal(of=Measure.MACS, share=0.5)),
+        Factorize(),
+        Factorize(macs_share=0.5),
+        Finetune(),
+        Quantize(),
+    ],
+)
 def test_a_pass_survives_json(config: Pass) -> None:
     adapter: TypeAdapter[Pass] = TypeAdapter(Pass)
     assert adapter.validate_json(adapter.dump_json(config)) == config

@@ -2,10 +2,12 @@
 
 from typing import Any, assert_never
 
+from whetstone.contract.factorization import Factorize
 from whetstone.contract.learning import Finetune
 from whetstone.contract.passes import Pass, Simplify
 from whetstone.contract.pruning import Prune
 from whetstone.contract.quantization import Quantize
+from workers.engine.passes.factorize import FactorizePass
 from workers.engine.passes.finetune import FinetunePass
 from workers.engine.passes.graph_pass import GraphPass
 from workers.engine.passes.prune import PrunePass
@@ -20,6 +22,8 @@ def make(config: Pass) -> GraphPass[Any]:
             return SimplifyPass(config)
         case Prune():
             return PrunePass(config)
+        case Factorize():
+            return FactorizePass(config)
         case Quantize():
             return QuantizePass(config)
         case Finetune():
