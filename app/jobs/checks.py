@@ -90,6 +90,7 @@ def check_job(spec: JobSpec, model: ModelRow, dataset: DatasetRow | None) -> Non
         raise NotReady
     passes = spec.plan.passes if isinstance(spec.plan, Recipe) else ()
     _check_order(passes)
+    _check_scales(passes, model.facts)
     _check_layers(passes, model.facts)
     if dataset is None or dataset.facts is None:
         _check_without_data(spec, passes, model.facts)
@@ -108,16 +109,49 @@ def check_ready(row: ModelRow | DatasetRow | None, what: str) -> None:
 
 
 def _check_order(passes: tuple[Pass, ...]) -> None:
-    """Int8 weights can neither be pruned, factorized nor learned: those passes come before `quantize`."""
-    quantized_at: int | None = None
+    """Only weights in Q/DQ pairs still learn, and none in integers can be pruned or quantized anew."""
+    quantized: Quantize | None = None
     for index, config in enumerate(passes):
-        if quantized_at is not None and not isinstance(config, Simplify):
-            raise InvalidPlan(
-                f"Pass {index} ({config.kind}) comes after quantize (pass {quantized_at}).",
-                hint="Put `quantize` after every `prune`, `factorize` and `finetune`, once.",
-            )
+        if quantized is not None:
+            _check_after(quantized, index, config)
         if isinstance(config, Quantize):
-            quantized_at = index
+            quantized = config
+
+
+def _check_after(quantized: Quantize, index: int, config: Pass) -> None:
+    """What may follow `quantize`: `simplify`, and `finetune` of the same graph where it can be learned."""
+    told = f"Pass {index} ({config.kind}) comes after quantize"
+    if isinstance(config, Simplify):
+        return
+    if not isinstance(config, Finetune):
+        raise InvalidPlan(f"{told}.", hint="Put `quantize` after all passes but `simplify` and `finetune`, once.")
+    if not _is_static(quantized):
+        why = f"{told}, which leaves {_left_by(quantized)}: no gradient passes that."
+        raise InvalidPlan(why, hint="Put `finetune` before it, or quantize to int8 with static activations.")
+    if config.student is not None:
+        raise InvalidPlan(f"{told} and names another student, which is not quantized.", hint="Put `quantize` last.")
+
+
+def _is_static(config: Quantize) -> bool:
+    return config.precision is Precision.INT8 and config.activations in (None, Activations.STATIC)
+
+
+def _left_by(config: Quantize) -> str:
+    if config.precision is Precision.FP16:
+        return "float16 weights"
+    return "operators that compute in integers" if config.activations is Activations.DYNAMIC else "weights in blocks"
+
+
+def _check_scales(passes: tuple[Pass, ...], model: ModelFacts) -> None:
+    """Scales are learned where there are some: in a model that came with them, or after `quantize`."""
+    there = "DequantizeLinear" in model.ops
+    for index, config in enumerate(passes):
+        there = there or isinstance(config, Quantize)
+        if isinstance(config, Finetune) and config.learn_scales and not there:
+            raise InvalidPlan(
+                f"Pass {index} ({config.kind}) learns scales, and nothing is quantized yet.",
+                hint="Put `quantize` (int8, static) before it, or set learn_scales to false.",
+            )
 
 
 def _check_layers(passes: tuple[Pass, ...], model: ModelFacts) -> None:
@@ -158,7 +192,7 @@ def other_models(passes: tuple[Pass, ...]) -> dict[InputRole, str]:
 
 def _needs_data(config: Pass) -> bool:
     if isinstance(config, Quantize):
-        return config.precision is Precision.INT8 and config.activations in (None, Activations.STATIC)
+        return _is_static(config)
     if isinstance(config, Prune) and config.reconstruct:
         return True
     return _needs_labels(config)

@@ -16,7 +16,7 @@ from whetstone.contract.losses import LabelLoss, MeanSquaredError, SoftLabels
 from whetstone.contract.models import ModelFacts, ModelRead, TensorFacts
 from whetstone.contract.passes import Pass, Simplify
 from whetstone.contract.pruning import Criterion, Granularity, Polynomial, Prune
-from whetstone.contract.quantization import Activations, Quantize
+from whetstone.contract.quantization import Activations, Precision, Quantize
 from whetstone.contract.steps import InputRole
 from whetstone.errors import Conflict, Invalid, NotFound
 
@@ -67,6 +67,11 @@ def test_a_dataset_that_does_not_fit(
         ((Quantize(), Prune()), "invalid_plan"),
         ((Quantize(), Factorize()), "invalid_plan"),
         ((Quantize(), Quantize(activations=Activations.DYNAMIC)), "invalid_plan"),
+        ((Quantize(activations=Activations.DYNAMIC), Finetune()), "invalid_plan"),
+        ((Quantize(activations=Activations.NONE), Finetune()), "invalid_plan"),
+        ((Quantize(precision=Precision.FP16), Finetune()), "invalid_plan"),
+        ((Quantize(), Finetune(student=ONE)), "invalid_plan"),
+        ((Finetune(learn_scales=True), Quantize()), "invalid_plan"),
         ((Prune(exclude=("nowhere",)),), "unknown_layer"),
         ((Quantize(exclude=("dense", "nowhere")),), "unknown_layer"),
     ],

@@ -125,14 +125,19 @@ class MadeInputs(Contract):
 
 
 class Finetune(Learning):
-    """Train the weights on the train split against labels, a teacher, or both; zeros stay zero if `hold_sparsity`.
+    """Train the weights on the train split against labels, a teacher, or both.
 
     `losses` are weighted and added up; without them it is `loss` where there are labels, and what the teacher makes
     where there are none: its soft labels if it ends in a softmax, its outputs if not. The teacher is the job's original
     unless another of your models is named; the student is the graph that the recipe has got to, unless another model
-    is named: inputs and outputs must be the same. Without a dataset inputs are made up, at lower trust. A gradient is
-    computed by `processes` processes, each on its share of the batch (and its own device, on GPU nodes). With
-    `checkpoint_every` a retry goes on from the last multiple of so many steps, exactly as if nothing had happened.
+    is named: inputs and outputs must be the same. Without a dataset inputs are made up, at lower trust.
+
+    After `quantize` to static int8 this is quantization-aware training: weights learn behind their integers, and with
+    `learn_scales` so do the scales of weights and activations (best with `adam`). `hold_sparsity` keeps zero what is
+    zero: None those of float weights, true also those of integers, of which rounding makes some, false none.
+
+    A gradient is computed by `processes` processes, each on its share of the batch (and its own device, on GPU nodes).
+    With `checkpoint_every` a retry goes on from the last multiple of so many steps, exactly as if nothing had happened.
     """
 
     kind: Literal["finetune"] = "finetune"
@@ -140,7 +145,8 @@ class Finetune(Learning):
     teacher: ModelRef | None = None
     student: ModelRef | None = None
     made_inputs: MadeInputs = MadeInputs()
-    hold_sparsity: bool = True
+    hold_sparsity: bool | None = None
+    learn_scales: bool = False
     validation_fraction: Annotated[Fraction, Field(gt=0, le=0.5)] = 0.1
     processes: Annotated[int, Field(ge=1, le=64)] = 1
     checkpoint_every: Annotated[int, Field(ge=1, le=1_000_000)] | None = None

@@ -34,6 +34,16 @@ def test_nesterov_momentum_reaches_the_optimizer() -> None:
     assert (group["momentum"], group["nesterov"], group["weight_decay"]) == (0.9, True, 0.01)
 
 
+@pytest.mark.parametrize("optimizer", [OptimizerName.ADAMW, OptimizerName.SGD])
+def test_scales_do_not_decay(optimizer: OptimizerName) -> None:
+    weight, scale = (torch.nn.Parameter(torch.full((2,), -3.0)) for _ in range(2))
+    weight.grad = scale.grad = torch.zeros(2)
+    learning = Learning(optimizer=optimizer, weight_decay=0.5, learning_rate=0.1)
+    make_optimizer([weight], learning, [scale]).step()
+    assert (weight > -3).all()
+    assert (scale == -3).all()
+
+
 @pytest.mark.parametrize(
     ("settings", "told"),
     [

@@ -21,8 +21,8 @@ from workers.engine.graph.ops.quantization import along, requantize, to_integers
 from workers.engine.graph.ops.setting import Setting
 from workers.engine.graph.ops.table import OPS
 from workers.engine.graph.ops.values import Host, Value, as_host, as_tensor
+from workers.engine.graph.scales import SMALLEST, Scales, find_scales
 
-SMALLEST_SCALE = 1e-9
 ZERO_POINT = 2
 
 
@@ -102,11 +102,13 @@ class Trainable(nn.Module):
         special = {stored.node.outputs[0]: stored.op() for stored in self._stored.values()}
         steps = [(node, special.get(node.outputs[0], OPS[node.op])) for node in nodes]
         self._names: dict[str, str] = {}
+        self._scales = find_scales(nodes, constants) if learn_scales else Scales()
         self._collect(steps, constants)
-        self._scales = self._learned_scales(steps, constants) if learn_scales else {}
+        for name in sorted(self._scales.learned):
+            self._register(name, nn.Parameter(as_tensor(constants[name].copy()).clamp_min(SMALLEST).log()))
         self._setting = Setting()
         self._inputs = [facts.name for facts in graph.inputs if self._is_read(facts.name, nodes)]
-        bound = [*self._inputs, *self._names]
+        bound = [*self._inputs, *self._names, *self._scales.products]
         self._program = Program(nodes, bound, self.outputs, constants, self._setting, special)
 
     @staticmethod
@@ -156,13 +158,6 @@ class Trainable(nn.Module):
                 message = f"Node '{node.name}' is a {node.op}, which no gradient passes: nothing is left to train."
                 raise NotTrainable(message, layer=node.name)
 
-    def _learned_scales(self, steps: Sequence[Step], constants: Mapping[str, Host]) -> dict[str, str]:
-        """Make the scales of activations and weights parameters (learned step sizes, Esser et al. 2020)."""
-        names = {node.inputs[1] for node, _ in steps if node.op in ("QuantizeLinear", "DequantizeLinear")}
-        for name in sorted(names & constants.keys() - self._names.keys()):
-            self._register(name, nn.Parameter(as_tensor(constants[name].copy())))
-        return {name: self._names[name] for name in names if name in self._names}
-
     def _initial(self, name: str, constants: Mapping[str, Host]) -> Tensor:
         return (
             self._stored[name].to_floats(constants[name]) if name in self._stored else as_tensor(constants[name].copy())
@@ -182,30 +177,37 @@ class Trainable(nn.Module):
 
     @property
     def weights(self) -> dict[str, nn.Parameter]:
-        """The parameters by the names of the constants that hold them."""
-        found = {name: getattr(self, own) for name, own in self._names.items()}
+        """The parameters by the names of the constants that hold them; without `scales`."""
+        found = {name: getattr(self, own) for name, own in self._names.items() if name not in self._scales.learned}
         return {name: value for name, value in found.items() if isinstance(value, nn.Parameter)}
 
-    def _bound(self, name: str) -> Tensor:
-        value: Tensor = getattr(self, self._names[name])
-        return value.abs().clamp_min(SMALLEST_SCALE) if name in self._scales else value
+    @property
+    def scales(self) -> dict[str, nn.Parameter]:
+        """The logarithms of the scales that are learned, by the names of the constants that hold these."""
+        return {name: getattr(self, self._names[name]) for name in sorted(self._scales.learned)}
+
+    def _values(self) -> dict[str, Tensor]:
+        """What constants are now."""
+        found = {name: getattr(self, own) for name, own in self._names.items()}
+        found |= {name: found[name].exp() for name in self._scales.learned}
+        return found | self._scales.of_biases({name: found[name] for name in self._scales.learned})
 
     def forward(self, inputs: Mapping[str, Tensor], watch: Watch | None = None) -> dict[str, Tensor]:
         """Run the graph. `watch` is shown every value as it is made."""
         given = [inputs[name] for name in self._inputs]
         self._setting.training = self.training
         self._setting.device = given[0].device if given and given[0].device.type != "cpu" else None
-        made = self._program.run([*given, *map(self._bound, self._names)], watch)
+        made = self._program.run([*given, *self._values().values()], watch)
         return {name: as_tensor(value) for name, value in zip(self.outputs, made, strict=True)}
 
+    @torch.no_grad()
     def write_back(self, graph: Graph) -> None:
-        """Put the learned weights and running statistics into the constants of `graph` that they came from."""
-        for name in self._names:
-            value = self._bound(name).detach().cpu()
+        """Put the learned weights, scales and running statistics into the constants of `graph` they came from."""
+        values = {name: value.detach().cpu() for name, value in self._values().items()}
+        for name, value in values.items():
             if name in self._stored:
                 stored = self._stored[name]
-                scale = self._bound(stored.scale_name) if stored.scale_name in self._names else stored.scale
-                graph.set_weight(name, stored.to_stored(value, scale.detach().cpu()))
+                graph.set_weight(name, stored.to_stored(value, values.get(stored.scale_name, stored.scale)))
             else:
                 graph.set_weight(name, as_host(value))
 

@@ -10,7 +10,7 @@ from workers.engine.data.samples import Samples
 from workers.engine.errors import EngineError
 from workers.engine.graph.edit import separate_statistics
 from workers.engine.graph.graph import Graph
-from workers.engine.graph.layers import layers_of
+from workers.engine.graph.layers import parameters_of
 from workers.engine.graph.trainable import Trainable
 from workers.engine.passes.checks import same_interface
 from workers.engine.passes.errors import BrokenResult, NeedsDataset
@@ -52,7 +52,7 @@ class FinetunePass(GraphPass[Finetune]):
         elif not data.has(Split.TRAIN):
             raise NeedsDataset("The dataset has no train split to learn from.", hint="Name its arrays 'train/…'.")
         if self.config.student is None:
-            trainable(graph, self.config.loss)
+            trainable(graph, self.config.loss, learn_scales=self.config.learn_scales)
 
     def _student(self, graph: Graph, context: Context) -> Graph:
         """What is trained: a copy of the graph the recipe has got to, or another model of the same interface."""
@@ -88,19 +88,24 @@ class FinetunePass(GraphPass[Finetune]):
             lambda share: context.tell(0.0, f"making up inputs, {share:.0%}", {}),
         )
 
-    def _masks(self, module: Trainable) -> Masks:
+    def _holds(self, graph: Graph, weight: str) -> bool:
+        """Whether what is zero in a weight stays so. Among integers zero may be the nearest number, no decision."""
+        hold = self.config.hold_sparsity
+        return hold if hold is not None else "int" not in graph.dtype(weight)
+
+    def _masks(self, graph: Graph, module: Trainable) -> Masks:
         """Zeros of matrices and kernels are held; a bias that happens to be zero may move."""
-        held = {n: w.data for n, w in module.weights.items() if w.dim() >= MATRIX_RANK and self.config.hold_sparsity}
-        return Masks(held)
+        matrices = {name: weight.data for name, weight in module.weights.items() if weight.dim() >= MATRIX_RANK}
+        return Masks({name: weight for name, weight in matrices.items() if self._holds(graph, name)})
 
     def ensures(self, before: Graph, after: Graph) -> None:
         same_interface(before, after)
         if self.config.student is not None:
             return
-        for layer in layers_of(before):
-            old, new = before.weight(layer.weight), after.weight(layer.weight)
-            if self.config.hold_sparsity and old.dtype.kind == "f" and new[old == 0].any():
-                raise BrokenResult(f"Weights of '{layer.name}' that were zero are so no longer.")
+        for weight in (each for each in parameters_of(before) if self._holds(before, each.name)):
+            was_zero = before.weight(weight.name) == weight.zero_point
+            if was_zero.ndim >= MATRIX_RANK and (after.weight(weight.name) != weight.zero_point)[was_zero].any():
+                raise BrokenResult(f"Numbers of '{weight.name}' that were zero are so no longer.")
 
     def _course(self, after: Graph, samples: Samples, context: Context) -> tuple[Trainable, Course]:
         terms = self._terms(after, samples)
@@ -108,8 +113,8 @@ class FinetunePass(GraphPass[Finetune]):
         if teacher is not None:
             check_inputs(teacher, after)
         objective = aims_of(after, terms, teacher)
-        module = module_for(after, objective)
-        masks, every = self._masks(module), self.config.checkpoint_every
+        module = module_for(after, objective, learn_scales=self.config.learn_scales)
+        masks, every = self._masks(after, module), self.config.checkpoint_every
         return module, Course(
             samples,
             self.config,

@@ -8,14 +8,22 @@ from torch import Tensor
 from whetstone.contract.datasets import Split
 from whetstone.contract.losses import LabelLoss
 from workers.engine.data.samples import Samples
-from workers.engine.graph.graph import Graph
-from workers.engine.graph.trainable import Trainable
+from workers.engine.graph.graph import Graph, name_of
+from workers.engine.graph.layers import layers_of
+from workers.engine.graph.trainable import NotTrainable, Trainable
 from workers.engine.passes.errors import NeedsDataset, NothingToDo
 from workers.engine.passes.graph_pass import Context
 from workers.engine.training.gradients import device_of
 from workers.engine.training.labels import fitting_loss
 from workers.engine.training.loop import Epoch, Hooks
 from workers.engine.training.objective import Objective, objective_of
+
+COMPUTED_IN_INTEGERS = frozenset({
+    "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QGemm",
+    "DynamicQuantizeLSTM", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "MatMulNBits",
+})  # fmt: skip
+"""What quantizing leaves of a layer unless it is static, in Q/DQ pairs."""
+TRAIN_FIRST = "Learn before quantizing; only static int8 (QuantizeLinear/DequantizeLinear pairs) learns afterwards."
 
 
 def labelled(data: Samples | None) -> Samples:
@@ -28,21 +36,38 @@ def labelled(data: Samples | None) -> Samples:
     return data
 
 
-def module_for(graph: Graph, objective: Objective) -> Trainable:
+def _check_numbers(graph: Graph) -> None:
+    """Raises NotTrainable where weights are of a kind whose small changes are lost, or never seen by a gradient."""
+    for node in graph.nodes:
+        if node.op_type in COMPUTED_IN_INTEGERS:
+            told = f"Node '{name_of(node)}' is a {node.op_type}, which no gradient passes."
+            raise NotTrainable(told, layer=name_of(node), hint=TRAIN_FIRST)
+    for layer in layers_of(graph):
+        if graph.dtype(layer.weight) in ("float16", "bfloat16"):
+            told = f"The weight of '{layer.name}' is {graph.dtype(layer.weight)}, too coarse for steps of learning."
+            raise NotTrainable(told, layer=layer.name, hint=TRAIN_FIRST)
+
+
+def module_for(graph: Graph, objective: Objective, *, learn_scales: bool = False) -> Trainable:
     """The graph up to what the objective wants, on its device. Raises NotTrainable or NothingToDo before any work."""
-    module = Trainable(graph, objective.tensors)
+    _check_numbers(graph)
+    module = Trainable(graph, objective.tensors, learn_scales=learn_scales)
     if not module.weights:
         raise NothingToDo("The model has no float32 weights to learn.")
+    if learn_scales and not module.scales:
+        raise NothingToDo("The model has no scales of quantization to learn.", hint="Set learn_scales to false.")
     return module.to(device_of())
 
 
-def trainable(graph: Graph, loss: LabelLoss | None, samples: Samples | None = None) -> tuple[Trainable, Objective]:
+def trainable(
+    graph: Graph, loss: LabelLoss | None, samples: Samples | None = None, *, learn_scales: bool = False
+) -> tuple[Trainable, Objective]:
     """A module that learns from labels. Without a loss the labels of `samples` tell, and without both it is
     cross-entropy. Raises NotTrainable or NothingToDo before any work.
     """
     found = fitting_loss(graph, samples) if loss is None and samples is not None else None
     objective = objective_of(graph, loss or found or LabelLoss.CROSS_ENTROPY)
-    return module_for(graph, objective), objective
+    return module_for(graph, objective, learn_scales=learn_scales), objective
 
 
 class Masks:

@@ -61,7 +61,9 @@ class _Loop:
         self.pupil, self.course, self.gradients = pupil, course, gradients
         self.module, self.learning = pupil.module, course.learning
         self.weights = list(self.module.weights.values())
-        self.optimizer = make_optimizer(self.weights, self.learning)
+        scales = list(self.module.scales.values())
+        self.learned = [*self.weights, *scales]
+        self.optimizer = make_optimizer(self.weights, self.learning, scales)
         count = course.samples.count(Split.TRAIN)
         rows, self.validation_rows = divide(count, course.validation_fraction, self.learning.seed)
         # a lone last sample has no variance to normalize by; another epoch will have it in a full batch
@@ -103,7 +105,7 @@ class _Loop:
         loss = self._gather(rows)
         if self.learning.l1_penalty:
             add_l1(self.weights, self.learning.l1_penalty)
-        if self.learning.clip_norm is not None and not math.isfinite(clip(self.weights, self.learning.clip_norm)):
+        if self.learning.clip_norm is not None and not math.isfinite(clip(self.learned, self.learning.clip_norm)):
             raise NotFinite(None)
         self.optimizer.step()
         self.at.steps += 1

@@ -1,8 +1,8 @@
 """The optimizer, its rate over time, and what is done to a gradient before it steps."""
 
 import math
-from collections.abc import Iterable
-from typing import assert_never
+from collections.abc import Iterable, Sequence
+from typing import Any, assert_never
 
 import torch
 from torch import nn
@@ -12,19 +12,25 @@ from whetstone.contract.learning import ConstantRate, CosineRate, Learning, Opti
 MATRIX_RANK = 2
 
 
-def make_optimizer(weights: list[nn.Parameter], learning: Learning) -> torch.optim.Optimizer:
+def make_optimizer(
+    weights: list[nn.Parameter], learning: Learning, scales: Sequence[nn.Parameter] = ()
+) -> torch.optim.Optimizer:
+    """Weights decay towards 0; the logarithms of scales, for which 0 means nothing, do not."""
+    groups: list[dict[str, Any]] = [{"params": weights}]
+    if scales:
+        groups.append({"params": list(scales), "weight_decay": 0.0})
     rate, decay = learning.learning_rate, learning.weight_decay
     match learning.optimizer:
         case OptimizerName.ADAM:
-            return torch.optim.Adam(weights, rate, weight_decay=decay)
+            return torch.optim.Adam(groups, rate, weight_decay=decay)
         case OptimizerName.ADAMW:
-            return torch.optim.AdamW(weights, rate, weight_decay=decay)
+            return torch.optim.AdamW(groups, rate, weight_decay=decay)
         case OptimizerName.SGD:
             return torch.optim.SGD(
-                weights, rate, momentum=learning.momentum, nesterov=learning.nesterov, weight_decay=decay
+                groups, rate, momentum=learning.momentum, nesterov=learning.nesterov, weight_decay=decay
             )
         case OptimizerName.GD:
-            return torch.optim.SGD(weights, rate, weight_decay=decay)
+            return torch.optim.SGD(groups, rate, weight_decay=decay)
         case _:
             assert_never(learning.optimizer)
 

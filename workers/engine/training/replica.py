@@ -38,6 +38,7 @@ class Brief:
     feed_singly: bool
     threads: int
     processes: int
+    learn_scales: bool = False
 
 
 BRIEFS = TypeAdapter(Brief)
@@ -64,7 +65,8 @@ def unpacked(tensors: dict[str, Tensor]) -> tuple[Inputs, Targets | None]:
 
 def _pupil(folder: Path, brief: Brief, rank: int) -> Pupil:
     device = device_of(rank)
-    module = Trainable(Graph(onnx.load(folder / STUDENT)), brief.objective.tensors).to(device).train()
+    graph, tensors = Graph(onnx.load(folder / STUDENT)), brief.objective.tensors
+    module = Trainable(graph, tensors, learn_scales=brief.learn_scales).to(device).train()
     set_modes(module, brief.learning)
     teacher = None
     if (folder / TEACHER).exists():

@@ -139,7 +139,8 @@ def _write(folder: Path, pupil: Pupil, course: Course) -> None:
     if course.teacher is not None and pupil.teacher is not None:
         course.teacher.save(folder / TEACHER)
     threads = max(1, course.threads // course.processes)
-    brief = Brief(course.learning, course.objective, course.feed_singly, threads, course.processes)
+    scales = bool(pupil.module.scales)
+    brief = Brief(course.learning, course.objective, course.feed_singly, threads, course.processes, scales)
     (folder / BRIEF).write_bytes(BRIEFS.dump_json(brief))
 
 
