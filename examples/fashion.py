@@ -1,7 +1,7 @@
 """Three networks trained here on Fashion-MNIST (Xiao et al. 2017): an MLP, a CNN, and a ResNet.
 
 The 70,000 images (MIT licence) come from the Debian package `dataset-fashion-mnist`; FASHION_MNIST names another folder
-with the same four files. Networks are plain PyTorch, exported as most people export: batch-norm folded into convolutions.
+with the same four files. The networks are plain PyTorch, exported as is usual: batch-norm folded into convolutions.
 """
 
 import gzip
