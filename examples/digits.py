@@ -2,11 +2,10 @@
 
     python examples/digits.py FOLDER      writes FOLDER/digits.onnx and FOLDER/digits.npz
 
-Images: Fashion-MNIST where Debian's `dataset-fashion-mnist` is installed, else scikit-learn's digits, enlarged from
-8×8. The dataset's splits are declared: what the model was trained on is `train`, and `test` was never seen.
+Images: scikit-learn's digits, enlarged from 8×8. The dataset's splits are declared: what the model was trained on is
+`train`, and `test` was never seen.
 """
 
-import gzip
 import sys
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from onnx import TensorProto, helper, numpy_helper
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-FASHION = Path("/usr/share/datasets/fashion-mnist")
 CLASSES = 10
 HIDDEN = 128
 SIDE = 28
@@ -40,14 +38,10 @@ def write(folder: Path) -> tuple[Path, Path]:
 
 def load() -> Data:
     """train, calibration and test: images [N, 1, 28, 28] in 0…1 and labels [N]."""
-    if FASHION.exists():
-        images, labels = fashion("train")
-        held_images, held_labels = fashion("t10k")
-    else:
-        images, labels = digits()
-        images, held_images, labels, held_labels = train_test_split(
-            images, labels, test_size=0.35, random_state=0, stratify=labels
-        )
+    images, labels = digits()
+    images, held_images, labels, held_labels = train_test_split(
+        images, labels, test_size=0.35, random_state=0, stratify=labels
+    )
     return {
         "train": (images, labels),
         "calibration": (images[:300], labels[:300]),
@@ -61,15 +55,6 @@ def digits() -> tuple[Images, Labels]:
     large = np.kron(small.reshape(-1, 8, 8) / 16, np.ones((3, 3)))
     padded = np.pad(large, ((0, 0), (2, 2), (2, 2)))
     return padded[:, None].astype(np.float32), labels.astype(np.int64)
-
-
-def fashion(part: str) -> tuple[Images, Labels]:
-    """One part of Fashion-MNIST, from its IDX files."""
-    with gzip.open(FASHION / f"{part}-images-idx3-ubyte.gz") as file:
-        pixels = np.frombuffer(file.read(), np.uint8, offset=16)
-    with gzip.open(FASHION / f"{part}-labels-idx1-ubyte.gz") as file:
-        labels = np.frombuffer(file.read(), np.uint8, offset=8)
-    return (pixels.reshape(-1, 1, SIDE, SIDE) / 255).astype(np.float32), labels.astype(np.int64)
 
 
 def train(data: tuple[Images, Labels], steps: int = 1500) -> onnx.ModelProto:

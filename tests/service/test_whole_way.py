@@ -26,11 +26,8 @@ from whetstone.contract.targets import Target
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small one of the two datasets, whatever this machine has."""
     folder = tmp_path_factory.mktemp("digits")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(digits, "FASHION", folder / "not-installed")
-        digits.write(folder)
+    digits.write(folder)
     return folder
 
 
