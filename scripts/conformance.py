@@ -1,4 +1,4 @@
-"""Run ONNX's own node tests on the interpreter; write what passes, op by op, to docs/ops.md.
+"""Run ONNX's own node tests on the interpreter, forwards and backwards; write what passes, op by op, to docs/ops.md.
 
     make conformance
 
@@ -8,6 +8,7 @@ about; a case that the standard wrote out in simpler ops (`…_expanded`) counts
 
 import warnings
 from collections import defaultdict
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from onnx.backend.test.loader import load_model_tests
 from onnx.backend.test.runner import BackendIsNotSupposedToImplementIt, Runner, _normalize_tensor
 from rich.progress import track
 
+from scripts.gradients import ENOUGH, Verdict, check_gradient, told
 from workers.engine.graph.backend import TorchBackend
 
 PAGE = Path(__file__).parents[1] / "docs" / "ops.md"
@@ -27,29 +29,53 @@ of all, per operator. Written by `make conformance`.
 **{passed} of {total} tests pass ({rate:.1%}).** An operator that is not known is refused by its node's name, before any
 work: those left out are for strings, images, trees and optimizers.
 
-| operator | passed | of | what fails |
-|---|---|---|---|
+`gradient` says how the operator trains: of how many of these tests (up to {enough}, in double precision) the gradient
+is that of finite differences; `none` where it passes no gradient, so that nothing before it learns through it;
+`straight-through` where rounding is passed as if it were not there. **{agreeing} of {trained} operators that pass a
+gradient and could be tried agree in all of theirs.**
+
+| operator | passed | of | gradient | what fails |
+|---|---|---|---|---|
 """
 
 
-Results = dict[str, list[tuple[str, str]]]
-"""By operator: the name of each case, and why it fails, or nothing."""
+@dataclass
+class Found:
+    """Of one operator: the name of each case with why it fails, or nothing; and what was found of its gradient."""
+
+    cases: list[tuple[str, str]] = field(default_factory=list)
+    gradients: list[Verdict] = field(default_factory=list)
+
+    @property
+    def passed(self) -> int:
+        return sum(not why for _, why in self.cases)
+
+    @property
+    def tried(self) -> int:
+        return sum(verdict is not Verdict.NOT_TRIED for verdict in self.gradients)
+
+
+Results = dict[str, Found]
+"""By operator."""
 
 
 def main() -> None:
     results = run_all()
-    passed = sum(not why for cases in results.values() for _, why in cases)
-    total = sum(map(len, results.values()))
+    passed = sum(found.passed for found in results.values())
+    total = sum(len(found.cases) for found in results.values())
     PAGE.write_text(_page(results, passed, total))
     print(f"RESULT passed={passed} total={total} rate={passed / total:.4f}")
 
 
 def run_all() -> Results:
-    results: Results = defaultdict(list)
+    results: Results = defaultdict(Found)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for case in track(load_model_tests(kind="node"), description="node tests", transient=True):
-            results[_op_of(case.model)].append((case.name, _outcome(case)))
+            found = results[_op_of(case.model)]
+            found.cases.append((case.name, _outcome(case)))
+            if found.tried < ENOUGH:
+                found.gradients.append(check_gradient(case))
     return results
 
 
@@ -77,10 +103,19 @@ def _outcome(case: Any) -> str:
 
 def _page(results: Results, passed: int, total: int) -> str:
     rows = []
-    for op, cases in sorted(results.items()):
-        reasons = sorted({why for _, why in cases if why})
-        rows.append(f"| {op} | {sum(not why for _, why in cases)} | {len(cases)} | {', '.join(reasons)} |")
-    head = INTRODUCTION.format(version=version("onnx"), passed=passed, total=total, rate=passed / total)
+    for op, found in sorted(results.items()):
+        reasons = ", ".join(sorted({why for _, why in found.cases if why}))
+        rows.append(f"| {op} | {found.passed} | {len(found.cases)} | {told(op, found.gradients)} | {reasons} |")
+    trained = [found for found in results.values() if found.tried]
+    head = INTRODUCTION.format(
+        version=version("onnx"),
+        passed=passed,
+        total=total,
+        rate=passed / total,
+        enough=ENOUGH,
+        agreeing=sum(Verdict.DIFFERS not in found.gradients for found in trained),
+        trained=len(trained),
+    )
     return head + "\n".join(rows) + "\n"
 
 

@@ -39,7 +39,8 @@ def is_float(tensor: TensorProto) -> bool:
     return tensor.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
 
 
-def _subgraphs(attribute: AttributeProto) -> Iterator[GraphProto]:
+def subgraphs(attribute: AttributeProto) -> Iterator[GraphProto]:
+    """The bodies that an attribute holds."""
     if attribute.type == AttributeProto.GRAPH:
         yield attribute.g
     yield from attribute.graphs
@@ -50,7 +51,7 @@ def nodes_within(nodes: Iterator[NodeProto]) -> Iterator[NodeProto]:
     for node in nodes:
         yield node
         for attribute in node.attribute:
-            for body in _subgraphs(attribute):
+            for body in subgraphs(attribute):
                 yield from nodes_within(iter(body.node))
 
 
@@ -82,5 +83,5 @@ def all_tensors(model: ModelProto) -> Iterator[TensorProto]:
     for node in all_nodes(model):
         for attribute in node.attribute:
             yield from _attribute_tensors(attribute)
-            for body in _subgraphs(attribute):
+            for body in subgraphs(attribute):
                 yield from _graph_tensors(body)

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
+from onnx import numpy_helper
 from torch import Tensor, nn
 
 from whetstone.contract.failures import FailureCode
 from workers.engine.errors import EngineError
+from workers.engine.graph.bodies import inner_weights, moved_out
 from workers.engine.graph.graph import Graph
 from workers.engine.graph.ops.expansion import expanded
 from workers.engine.graph.ops.host import dense
@@ -85,10 +87,10 @@ class Trainable(nn.Module):
 
     Parameters are the float constants at inputs that are learned (weights, biases, scales of normalizations, and
     the floats behind quantized weights; the scales of quantization too with `learn_scales`), also behind transposes,
-    reshapes and other ops that only move them; running statistics are buffers. Only what `outputs` (default: all of
-    the graph's) depend on is run. Statistics must not share a tensor with anything learned: see
-    `graph.edit.separate_statistics`. Raises NotTrainable, naming the node, before any work: for an op that is not
-    known, and where an op that no gradient passes leaves nothing to learn.
+    reshapes and other ops that only move them, and within bodies of control flow; running statistics are buffers.
+    Only what `outputs` (default: all of the graph's) depend on is run. Statistics must not share a tensor with
+    anything learned: see `graph.edit.separate_statistics`. Raises NotTrainable, naming the node, before any work: for
+    an op that is not known, and where an op that no gradient passes leaves nothing to learn.
     """
 
     def __init__(self, graph: Graph, outputs: Sequence[str] | None = None, *, learn_scales: bool = False) -> None:
@@ -113,7 +115,7 @@ class Trainable(nn.Module):
 
     @staticmethod
     def _known(graph: Graph) -> Graph:
-        model = expanded(graph.model)
+        model = moved_out(expanded(graph.model))
         return graph if model is graph.model else Graph(model)
 
     @staticmethod
@@ -204,8 +206,11 @@ class Trainable(nn.Module):
     def write_back(self, graph: Graph) -> None:
         """Put the learned weights, scales and running statistics into the constants of `graph` they came from."""
         values = {name: value.detach().cpu() for name, value in self._values().items()}
+        inner = {each.name: each for each in inner_weights(graph.model)}
         for name, value in values.items():
-            if name in self._stored:
+            if name in inner:
+                inner[name].tensor.CopyFrom(numpy_helper.from_array(as_host(value), inner[name].tensor.name))
+            elif name in self._stored:
                 stored = self._stored[name]
                 graph.set_weight(name, stored.to_stored(value, values.get(stored.scale_name, stored.scale)))
             else:

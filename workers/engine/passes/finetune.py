@@ -90,8 +90,8 @@ class FinetunePass(GraphPass[Finetune]):
 
     def _holds(self, graph: Graph, weight: str) -> bool:
         """Whether what is zero in a weight stays so. Among integers zero may be the nearest number, no decision."""
-        hold = self.config.hold_sparsity
-        return hold if hold is not None else "int" not in graph.dtype(weight)
+        hold, in_bodies = self.config.hold_sparsity, weight not in graph.constants
+        return hold if hold is not None else in_bodies or "int" not in graph.dtype(weight)
 
     def _masks(self, graph: Graph, module: Trainable) -> Masks:
         """Zeros of matrices and kernels are held; a bias that happens to be zero may move."""

@@ -64,13 +64,13 @@ def _bias(mask: Tensor | None, allowed: Tensor | None, q: Tensor, keys: int) -> 
 
 
 def _softmax(node: Node, logits: Tensor, bias: Tensor | None) -> Tensor:
-    """A query that sees no key attends to nothing: zeros, not NaN."""
+    """A query that sees no key attends to nothing: zeros, not NaN, and no gradient."""
     kind = node.get("softmax_precision", 0)
     dtype = TORCH_TYPES[np.dtype(helper.tensor_dtype_to_np_dtype(kind))] if kind else logits.dtype
-    weights = torch.softmax(logits.to(dtype), -1)
     if bias is None:
-        return weights
-    return weights.masked_fill(bias.amax(-1, keepdim=True) == -math.inf, 0)
+        return torch.softmax(logits.to(dtype), -1)
+    blind = bias.amax(-1, keepdim=True) == -math.inf
+    return torch.softmax(logits.to(dtype).masked_fill(blind, 0), -1).masked_fill(blind, 0)
 
 
 def attention(
@@ -143,13 +143,14 @@ def linear_attention(
     decay: Tensor | None = None,
     beta: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """A state [N, H, Dk, Dv] that each step decays, corrects and adds to (Yang et al. 2024), in float32."""
+    """A state [N, H, Dk, Dv] that each step decays, corrects and adds to (Yang et al. 2024), in float32 or wider."""
     count, queries = node.attributes["kv_num_heads"], node.attributes["q_num_heads"]
-    heads = [_heads(x, n).float() for x, n in ((q, queries), (k, count), (v, count))]
-    gates = None if decay is None else _heads(decay, count).float().exp()
-    rates = None if beta is None else _heads(beta, beta.shape[-1]).float()
+    wide = torch.promote_types(q.dtype, torch.float32)
+    heads = [_heads(x, n).to(wide) for x, n in ((q, queries), (k, count), (v, count))]
+    gates = None if decay is None else _heads(decay, count).to(wide).exp()
+    rates = None if beta is None else _heads(beta, beta.shape[-1]).to(wide)
     shape = (q.shape[0], count, heads[1].shape[-1], heads[2].shape[-1])
-    state = q.new_zeros(shape, dtype=torch.float32) if past is None else past.float()
+    state = q.new_zeros(shape, dtype=wide) if past is None else past.to(wide)
     made = []
     for step in range(q.shape[1]):
         query, key, value = (x[:, :, step] for x in heads)

@@ -185,7 +185,7 @@ def deform_conv(
 DETECTION = {
     "GridSample": op(grid_sample),
     "AffineGrid": op(affine_grid, sizes=[1]),
-    "RoiAlign": op(roi_align),
+    "RoiAlign": op(roi_align, blind=[1, 2]),
     "NonMaxSuppression": host_op(non_max_suppression),
     "Col2Im": op(col2im, sizes=[1, 2]),
     "DeformConv": op(deform_conv, learned=[1, 3]),

@@ -155,7 +155,7 @@ LAYOUT = {
     "Slice": op(slice_, sizes=[1, 2, 3, 4], moves=True),
     "Expand": op(expand, sizes=[1], moves=True),
     "Tile": op(lambda _, x, repeats: x.repeat(repeats), sizes=[1], moves=True),
-    "Pad": op(pad, sizes=[1, 3]),
+    "Pad": op(pad, sizes=[1, 3], blind=[2]),
     "DepthToSpace": op(depth_to_space),
     "SpaceToDepth": op(space_to_depth),
 }

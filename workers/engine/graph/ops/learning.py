@@ -1,12 +1,15 @@
 """Which constants of a graph can be learned: those that a gradient of the outputs reaches."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 import numpy as np
+from onnx import GraphProto
 
-from workers.engine.graph.ops.node import Node, Op
+from workers.engine.graph.ops.node import Node, Op, decode
+from workers.engine.graph.ops.program import bodies_of, captured
+from workers.engine.graph.ops.table import OPS
 from workers.engine.graph.ops.values import Host
 
 Step = tuple[Node, Op]
@@ -36,9 +39,34 @@ def reach(steps: Sequence[Step], outputs: Iterable[str], *, through_all: bool = 
             found.blocking.append(node)
             continue
         for index, name in enumerate(node.inputs):
-            if name and index not in op.sizes:
+            if name and (through_all or op.passes(index)):
                 _arrive(found, node, op, index, name)
+        for body in bodies_of(node).values():
+            _look_around(found, node, body, through_all=through_all)
     return found
+
+
+def _within(node: Node, body: GraphProto) -> list[Step]:
+    return [(inner, OPS[inner.op]) for inner in (decode(proto, node.opset) for proto in body.node)]
+
+
+def _look_around(found: Reach, node: Node, body: GraphProto, *, through_all: bool) -> None:
+    """What a gradient that arrives at a body reaches of the values around it."""
+    inner = reach(_within(node, body), (value.name for value in body.output), through_all=through_all)
+    found.blocking.extend(inner.blocking)
+    for name in captured(body):
+        if name in inner.flowing:
+            found.flowing.add(name)
+        if name in inner.wanted:
+            found.wanted[name] = found.wanted.get(name, True) and inner.wanted[name]
+
+
+def with_inner(steps: Iterable[Step]) -> Iterator[Step]:
+    """The steps and those of their bodies."""
+    for node, op in steps:
+        yield node, op
+        for body in bodies_of(node).values():
+            yield from with_inner(_within(node, body))
 
 
 def _arrive(found: Reach, node: Node, op: Op, index: int, name: str) -> None:
@@ -59,12 +87,17 @@ def is_weight(value: Host, *, many: bool) -> bool:
 
 
 def used_constants(steps: Sequence[Step], constants: Mapping[str, object]) -> list[str]:
-    """The names of constants in the order they are first read."""
-    return [name for name in dict.fromkeys(n for node, _ in steps for n in node.inputs) if name in constants]
+    """The names of constants in the order they are first read, also within bodies."""
+    read = dict.fromkeys(name for node, _ in with_inner(steps) for name in node.inputs)
+    read |= dict.fromkeys(n for node, _ in steps for body in bodies_of(node).values() for n in captured(body))
+    return [name for name in read if name in constants]
 
 
 def states(steps: Sequence[Step], constants: Mapping[str, object]) -> AbstractSet[str]:
     """Constants that a run in training mode updates."""
     return {
-        node.inputs[i] for node, op in steps for i in op.state if i < len(node.inputs) and node.inputs[i] in constants
+        node.inputs[index]
+        for node, op in with_inner(steps)
+        for index in op.state
+        if index < len(node.inputs) and node.inputs[index] in constants
     }

@@ -28,6 +28,6 @@ def softmax_cross_entropy(
 
 
 LOSSES = {
-    "NegativeLogLikelihoodLoss": op(negative_log_likelihood),
-    "SoftmaxCrossEntropyLoss": op(softmax_cross_entropy),
+    "NegativeLogLikelihoodLoss": op(negative_log_likelihood, blind=[2]),
+    "SoftmaxCrossEntropyLoss": op(softmax_cross_entropy, blind=[2]),
 }

@@ -50,7 +50,7 @@ class Op:
     absent ones as None; a `host` op gets numpy for all. Float constants at `learned` are parameters (of more than one
     element, where `many`: single numbers in arithmetic are constants of a formula), at `state` buffers that `run` may
     update. What is learned after an op that only `moves` values is learned before it. No gradient passes an op that
-    is not `smooth`. A `modal` op is told whether the graph is in training.
+    is not `smooth`, nor the inputs at `blind` of one that is. A `modal` op is told whether the graph is in training.
     """
 
     run: Run
@@ -58,11 +58,16 @@ class Op:
     raw: frozenset[int] | None = field(default_factory=frozenset)
     learned: frozenset[int] = field(default_factory=frozenset)
     state: frozenset[int] = field(default_factory=frozenset)
+    blind: frozenset[int] = field(default_factory=frozenset)
     many: bool = False
     moves: bool = False
     smooth: bool = True
     host: bool = False
     modal: bool = False
+
+    def passes(self, index: int) -> bool:
+        """Whether a gradient that arrives at the outputs goes on to this input."""
+        return self.smooth and index not in self.sizes | self.state | self.blind
 
 
 def op(
@@ -72,14 +77,25 @@ def op(
     raw: Sequence[int] | None = (),
     learned: Sequence[int] = (),
     state: Sequence[int] = (),
+    blind: Sequence[int] = (),
     many: bool = False,
     moves: bool = False,
     smooth: bool = True,
     modal: bool = False,
 ) -> Op:
     """A table entry, written shortly; `raw=None` leaves all inputs as they are."""
-    left = None if raw is None else frozenset(raw)
-    return Op(run, frozenset(sizes), left, frozenset(learned), frozenset(state), many, moves, smooth, modal=modal)
+    return Op(
+        run,
+        sizes=frozenset(sizes),
+        raw=None if raw is None else frozenset(raw),
+        learned=frozenset(learned),
+        state=frozenset(state),
+        blind=frozenset(blind),
+        many=many,
+        moves=moves,
+        smooth=smooth,
+        modal=modal,
+    )
 
 
 def host_op(run: Run) -> Op:

@@ -66,7 +66,8 @@ def group_norm(node: Node, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
 def lp_norm(node: Node, x: Tensor) -> Tensor:
     """Zero where the norm is zero."""
     norm = torch.linalg.vector_norm(x, node.get("p", 2), node.get("axis", -1), keepdim=True)
-    return torch.where(norm == 0, torch.zeros_like(x), x / norm)
+    empty = norm == 0
+    return torch.where(empty, torch.zeros_like(x), x / torch.where(empty, torch.ones_like(norm), norm))
 
 
 def local_response_norm(node: Node, x: Tensor) -> Tensor:
@@ -117,5 +118,5 @@ NORMALIZATIONS = {
     "LpNormalization": op(lp_norm),
     "LRN": op(local_response_norm),
     "MeanVarianceNormalization": op(mean_variance_norm),
-    "Dropout": op(dropout, modal=True),
+    "Dropout": op(dropout, blind=[1, 2], modal=True),
 }

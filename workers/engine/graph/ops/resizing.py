@@ -170,4 +170,4 @@ def upsample(node: Node, x: Tensor, scales: Tensor) -> Tensor:
     return resize(node, x, None, scales)
 
 
-RESIZING = {"Resize": op(resize, sizes=[3]), "Upsample": op(upsample)}
+RESIZING = {"Resize": op(resize, sizes=[3], blind=[1, 2]), "Upsample": op(upsample, blind=[1])}
