@@ -31,7 +31,7 @@ from whetstone.errors import ApiError, JobFailed, NotLoggedIn, Unreachable, Uplo
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 models = typer.Typer(no_args_is_help=True, help="Upload and list models.")
 datasets = typer.Typer(no_args_is_help=True, help="Upload and list datasets.")
-jobs = typer.Typer(no_args_is_help=True, help="List, show, follow and cancel jobs.")
+jobs = typer.Typer(no_args_is_help=True, help="List, show, follow, finish and cancel jobs.")
 app.add_typer(models, name="models")
 app.add_typer(datasets, name="datasets")
 app.add_typer(jobs, name="jobs")
@@ -245,6 +245,14 @@ def cancel_job(job: JobArgument, as_json: AsJson = False) -> None:
     with config.connect() as client:
         row = client.jobs.cancel(job)
     _print(row, f"{row.id}  {row.state}", as_json)
+
+
+@jobs.command("finish")
+def finish_job(job: JobArgument, as_json: AsJson = False) -> None:
+    """Stop searching and take the best found so far."""
+    with config.connect() as client:
+        row = client.jobs.finish(job)
+    _print(row, f"{row.id}  finishing with the best so far", as_json)
 
 
 @app.command()

@@ -189,6 +189,10 @@ class Jobs:
     def cancel(self, job_id: str) -> JobRead:
         return JobRead.model_validate_json(self._client.request("POST", f"/v1/jobs/{job_id}/cancel").content)
 
+    def finish(self, job_id: str) -> JobRead:
+        """End the job's search now and take the best it has found so far. Raises Conflict where there is none."""
+        return JobRead.model_validate_json(self._client.request("POST", f"/v1/jobs/{job_id}/finish").content)
+
     def report(self, job_id: str) -> JobReport:
         return JobReport.model_validate_json(self._client.request("GET", f"/v1/jobs/{job_id}/report").content)
 

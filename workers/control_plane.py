@@ -13,6 +13,7 @@ from whetstone.contract.steps import (
     Checkpoint,
     Enrol,
     Fail,
+    Findings,
     Finish,
     Heartbeat,
     HeartbeatAnswer,
@@ -76,6 +77,9 @@ class ControlPlane:
 
     def save_learning(self, token: str, saved: LearningState) -> None:
         self._call("POST", "/v1/worker/learning-state", token, saved)
+
+    def save_findings(self, token: str, found: Findings) -> None:
+        self._call("POST", "/v1/worker/findings", token, found)
 
     def finish(self, token: str, done: Finish) -> None:
         self._call("POST", "/v1/worker/finish", token, done)

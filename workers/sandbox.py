@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,6 +99,7 @@ class Sandbox:
 
     def close(self) -> None:
         if self._control is not None:
+            self._lines.close()  # else it holds the socket open
             self._control.close()
         if self._server is not None:
             self._server.kill()
@@ -149,7 +150,7 @@ class Sandbox:
                 Failure(code=FailureCode.INTERNAL_ERROR, message="The sandbox could not be started.")
             ) from error
 
-    def _read_lines(self, control: socket.socket) -> Iterator[dict[str, int]]:
+    def _read_lines(self, control: socket.socket) -> Generator[dict[str, int]]:
         control.settimeout(START_SECONDS)
         with control.makefile("rb") as lines:
             for line in lines:

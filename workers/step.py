@@ -12,10 +12,22 @@ import structlog
 
 from whetstone.contract.failures import Failure, FailureCode
 from whetstone.contract.jobs import ArtifactKind
-from whetstone.contract.steps import Checkpoint, Fail, Finish, Heartbeat, InputRole, LearningState, Order, OutputFile
+from whetstone.contract.steps import (
+    Checkpoint,
+    Fail,
+    Findings,
+    Finish,
+    Heartbeat,
+    InputRole,
+    LearningState,
+    Order,
+    OutputFile,
+    SearchRecipe,
+)
 from workers.control_plane import ControlPlane, Refused, Unreachable
-from workers.engine.request import LearningSaved, Log, MadeFile, Message, PassDone, Progress, Request
+from workers.engine.request import Done, LearningSaved, Log, MadeFile, Message, PassDone, Progress, Request
 from workers.sandbox import Sandbox, StepFailed, Stopped
+from workers.searching import SearchWatch
 
 TELL_SECONDS = 0.5  # progress is told at most twice a second
 MAX_LOGS = 100
@@ -35,6 +47,7 @@ class Heart:
         self._logs: list[str] = []
         self.cancelled = False
         self.lost = False
+        self.wrap_up = False
 
     def should_stop(self) -> bool:
         return self.cancelled or self.lost
@@ -77,7 +90,8 @@ class Heart:
             logs=lines,
         )
         try:
-            self.cancelled = self._control.heartbeat(self._order.token, beat).cancel or self.cancelled
+            answer = self._control.heartbeat(self._order.token, beat)
+            self.cancelled, self.wrap_up = answer.cancel or self.cancelled, answer.wrap_up or self.wrap_up
         except Refused as error:
             log.warning("step lost", step_id=self._order.step_id, reason=str(error))
             self.lost = True
@@ -136,9 +150,22 @@ def _make(control: ControlPlane, sandbox: Sandbox, order: Order, scratch: Path, 
         elif isinstance(message, Progress | Log):
             heart.hear(message)
 
-    done = sandbox.run(request, order.limits, hear, heart.should_stop)
+    if isinstance(order.task, SearchRecipe):
+        done = _search(control, sandbox, order, request, order.task, heart)
+    else:
+        done = sandbox.run(request, order.limits, hear, heart.should_stop)
     kept = tuple(_keep(control, order, outputs, made) for made in done.outputs)
     return Finish(result=done.result, outputs=kept)
+
+
+def _search(
+    control: ControlPlane, sandbox: Sandbox, order: Order, request: Request, task: SearchRecipe, heart: Heart
+) -> Done:
+    def save(findings: Findings, best: MadeFile | None) -> None:
+        output = _keep(control, order, request.outputs, best) if best else None
+        control.save_findings(order.token, findings.model_copy(update={"output": output}))
+
+    return SearchWatch(sandbox, order.limits, request, task, save, heart).run()
 
 
 def _fetch(control: ControlPlane, order: Order, scratch: Path) -> dict[InputRole, Path]:

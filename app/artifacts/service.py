@@ -67,11 +67,18 @@ async def add(
 
 
 async def drop_interim(
-    session: AsyncSession, tenant_id: TenantID, step_id: str, kinds: tuple[ArtifactKind, ...] = INTERIM
+    session: AsyncSession,
+    tenant_id: TenantID,
+    step_id: str,
+    kinds: tuple[ArtifactKind, ...] = INTERIM,
+    but: str | None = None,
 ) -> None:
-    """Let go of what a step has saved for its own retry and needs no more."""
+    """Let go of what a step has saved for its own retry and needs no more, `but` one that it still does."""
     query = select(ArtifactRow).where(
-        ArtifactRow.tenant_id == tenant_id, ArtifactRow.step_id == step_id, ArtifactRow.kind.in_(kinds)
+        ArtifactRow.tenant_id == tenant_id,
+        ArtifactRow.step_id == step_id,
+        ArtifactRow.kind.in_(kinds),
+        ArtifactRow.id != but,
     )
     for row in list(await session.scalars(query)):
         await session.delete(row)

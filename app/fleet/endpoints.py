@@ -18,6 +18,7 @@ from whetstone.contract.steps import (
     Checkpoint,
     Enrol,
     Fail,
+    Findings,
     Finish,
     Heartbeat,
     HeartbeatAnswer,
@@ -31,7 +32,9 @@ from whetstone.contract.types import WorkerRef
 
 ALIVE = timedelta(seconds=60)  # a worker shows itself every ten seconds
 
-router = APIRouter(prefix="/v1/worker", tags=["worker protocol"])
+MESSAGE_BYTES = 64 * 2**20  # what a worker takes from its child; a search of 500 candidates has much to tell
+
+router = APIRouter(prefix="/v1/worker", tags=["worker protocol"], max_body_size=MESSAGE_BYTES)
 targets_router = APIRouter(prefix="/v1", tags=["targets"])
 
 _token = HTTPBearer(auto_error=False, description="A step token, an attempt token, or the fleet token")
@@ -70,7 +73,7 @@ async def claim(
 @router.post("/heartbeat", responses=problems(InvalidToken, service.StepLost))
 async def heartbeat(body: Heartbeat, token: Token, session: Session, fleet: FleetDep) -> HeartbeatAnswer:
     """Prolong the lease; tell progress, metrics and log lines."""
-    return HeartbeatAnswer(cancel=await service.heartbeat(session, fleet, token, body))
+    return await service.heartbeat(session, fleet, token, body)
 
 
 @router.post("/uploads", responses=problems(InvalidToken, service.StepLost))
@@ -99,6 +102,17 @@ async def save_checkpoint(body: Checkpoint, token: Token, session: Session, flee
 async def save_learning(body: LearningState, token: Token, session: Session, fleet: FleetDep) -> None:
     """Save how far a pass has learned, from which a retry goes on."""
     await service.save_learning(session, fleet, token, body)
+
+
+@router.post(
+    "/findings",
+    status_code=204,
+    response_class=Response,
+    responses=problems(InvalidToken, service.StepLost, service.WrongResult, OutputMissing),
+)
+async def save_findings(body: Findings, token: Token, session: Session, fleet: FleetDep) -> None:
+    """Save what a search has come to, from which a retry goes on."""
+    await service.save_findings(session, fleet, token, body)
 
 
 @router.post(

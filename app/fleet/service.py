@@ -24,19 +24,24 @@ from app.fleet.tables import StepInput, StepRow
 from app.settings import Settings
 from whetstone.contract.failures import INFRASTRUCTURE, Failure, FailureCode
 from whetstone.contract.jobs import ArtifactKind, StepKind, StepState
+from whetstone.contract.search import Ended
 from whetstone.contract.steps import (
     RUN_STEP,
     Checkpoint,
     Deliver,
     Fail,
+    Findings,
     Finish,
     Heartbeat,
+    HeartbeatAnswer,
     InputFile,
     InputRole,
     LearningState,
     Limits,
     Optimize,
     Order,
+    OutputFile,
+    SearchRecipe,
     Task,
     UploadAnswer,
     UploadRequest,
@@ -64,6 +69,20 @@ class WrongResult(AppError):
     """The result is not of the kind that this step makes."""
 
     code, status = "wrong_result", 422
+
+
+class SearchOver(AppError):
+    """The job's search has ended, or it never had one."""
+
+    code, status = "search_over", 409
+    hint = "Results that are being proven come by themselves; to stop the job altogether, cancel it."
+
+
+class NothingFound(AppError):
+    """The search has not begun, so there is no best so far."""
+
+    code, status = "nothing_found", 409
+    hint = "Cancel the job, or wait until the search has begun."
 
 
 @dataclass(frozen=True)
@@ -185,14 +204,16 @@ async def _owned(session: AsyncSession, fleet: Fleet, token: str) -> StepRow:
     return step
 
 
-async def heartbeat(session: AsyncSession, fleet: Fleet, token: str, beat: Heartbeat) -> bool:
-    """Prolong the lease and pass on the progress. Returns whether the worker should stop. Raises StepLost."""
+async def heartbeat(session: AsyncSession, fleet: Fleet, token: str, beat: Heartbeat) -> HeartbeatAnswer:
+    """Prolong the lease and pass on the progress. Answers whether the worker should stop, or end a search with its
+    best so far. Raises StepLost.
+    """
     step = await _owned(session, fleet, token)
     _prolong(fleet, step)
     if beat.progress is not None:
         step.progress, step.message = beat.progress, beat.message
     await fleet.listeners[StepKind(step.kind)].told(session, step, beat)
-    return step.cancel_requested
+    return HeartbeatAnswer(cancel=step.cancel_requested, wrap_up=is_wrapping_up(step))
 
 
 async def request_upload(session: AsyncSession, fleet: Fleet, token: str, wanted: UploadRequest) -> UploadAnswer:
@@ -229,6 +250,48 @@ async def save_learning(session: AsyncSession, fleet: Fleet, token: str, saved: 
     given = StepInput(role=InputRole.LEARNING_STATE, file_id=row.file_id, filename=saved.output.name)
     step.inputs = (*(old for old in step.inputs if old.role is not InputRole.LEARNING_STATE), given)
     _prolong(fleet, step)
+
+
+async def save_findings(session: AsyncSession, fleet: Fleet, token: str, found: Findings) -> None:
+    """Remember what a search has come to, so that a retry goes on from there.
+
+    Attempts count anew with every candidate: a search that gets on must not fail because it is long.
+    """
+    step = await _owned(session, fleet, token)
+    if not isinstance(step.task, SearchRecipe):
+        raise WrongResult("Only a search has findings.")
+    if found.output is not None:
+        await _keep_best(session, step, found.output)
+    changed = {"tried": (*step.task.tried, *found.tried), "trying": found.trying, "spent": found.spent}
+    step.task = step.task.model_copy(update=changed)
+    if found.tried:
+        step.max_attempts = step.attempt + fleet.settings.lease.max_attempts
+    _prolong(fleet, step)
+
+
+async def _keep_best(session: AsyncSession, step: StepRow, output: OutputFile) -> None:
+    tenant_id = TenantID(step.tenant_id)
+    row = await artifacts.add(session, tenant_id, step.subject_id, step.id, None, output)
+    await artifacts.drop_interim(session, tenant_id, step.id, but=row.id)
+    given = StepInput(role=InputRole.CHECKPOINT, file_id=row.file_id, filename=output.name)
+    step.inputs = (*_without_interim(step.inputs), given)
+
+
+async def wrap_up(session: AsyncSession, step: StepRow) -> None:
+    """Ask the search to end with its best so far: its worker hears of it, or the next that claims it. The subject must
+    be held. Raises NothingFound, SearchOver.
+    """
+    await repository.lock(session, step)
+    if not isinstance(step.task, SearchRecipe) or StepState(step.state).is_final:
+        raise SearchOver
+    if step.state == StepState.QUEUED and not step.task.tried:
+        raise NothingFound
+    step.task = step.task.model_copy(update={"stop": step.task.stop or Ended.REQUESTED})
+
+
+def is_wrapping_up(step: StepRow) -> bool:
+    """Whether a search was asked to end with its best so far."""
+    return isinstance(step.task, SearchRecipe) and step.task.stop is not None
 
 
 def _without_interim(inputs: tuple[StepInput, ...]) -> tuple[StepInput, ...]:

@@ -33,6 +33,7 @@ def assemble(job: JobRow, found: Optimized | Searched, delivers: list[StepRow]) 
         targets=targets,
         failed_targets=failed,
         candidates=found.candidates if isinstance(found, Searched) else (),
+        search=found.summary if isinstance(found, Searched) else None,
         created_at=datetime.now(UTC),
     )
 

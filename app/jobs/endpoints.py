@@ -12,6 +12,7 @@ from app.core.pagination import InvalidCursor, Paging
 from app.core.resources import BellDep, SessionsDep, StorageDep
 from app.datasets.service import DatasetNotFound
 from app.fleet.endpoints import FleetDep
+from app.fleet.service import NothingFound, SearchOver
 from app.identity.caller import Caller
 from app.identity.service import Unauthorized
 from app.jobs import service
@@ -56,6 +57,16 @@ async def get_job(job_id: JobRef, caller: Caller, session: Session) -> JobRead:
 async def cancel_job(job_id: JobRef, caller: Caller, session: Session) -> JobRead:
     """Stop a job that has not finished."""
     return await service.read(session, await service.cancel(session, caller, job_id))
+
+
+@router.post(
+    "/{job_id}/finish",
+    status_code=202,
+    responses=problems(Unauthorized, JobNotFound, service.JobFinished, SearchOver, NothingFound),
+)
+async def finish_job(job_id: JobRef, caller: Caller, session: Session) -> JobRead:
+    """End the search now and take the best it has found so far, which is then proven like any result."""
+    return await service.read(session, await service.finish_early(session, caller, job_id))
 
 
 async def existing_job(job_id: JobRef, caller: Caller, sessions: SessionsDep) -> str:

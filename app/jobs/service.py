@@ -30,7 +30,7 @@ SEARCH_GRACE = 2.0  # a search looks at its limit between trials, so it needs so
 
 
 class JobFinished(AppError):
-    """The job has finished and can no longer be cancelled."""
+    """The job has finished, or is being cancelled."""
 
     code, status = "job_finished", 409
 
@@ -118,6 +118,20 @@ async def cancel(session: AsyncSession, caller: Principal, job_id: str) -> JobRo
     return job
 
 
+async def finish_early(session: AsyncSession, caller: Principal, job_id: str) -> JobRow:
+    """End the job's search with the best it has found so far. Raises JobFinished, SearchOver, NothingFound."""
+    await JobRepository(session, caller.tenant_id).get(job_id)
+    job = await hold_any_tenant(session, job_id)
+    if JobState(job.state).is_final or job.state == JobState.CANCELLING:
+        raise JobFinished
+    first = (await StepRepository(session, caller.tenant_id).of_subject(job.id))[0]
+    asked_before = fleet_service.is_wrapping_up(first)
+    await fleet_service.wrap_up(session, first)
+    if not asked_before:
+        await tell_step(session, job, EventKind.JOB_FINISHING, first)
+    return job
+
+
 async def read_report(session: AsyncSession, caller: Principal, job_id: str) -> JobReport:
     job = await JobRepository(session, caller.tenant_id).with_report(job_id)
     if job.report is None or job.state != JobState.SUCCEEDED:
@@ -135,6 +149,7 @@ async def read(session: AsyncSession, job: JobRow) -> JobRead:
         steps=tuple(_read_step(step) for step in steps),
         verdict=job.verdict,
         failure=job.failure,
+        finishing=any(fleet_service.is_wrapping_up(step) for step in steps),
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,

@@ -147,7 +147,7 @@ class StepRead(Contract):
 
 
 class JobRead(Contract):
-    """A job as the API shows it."""
+    """A job as the API shows it. `finishing`: its search was told to end with the best so far."""
 
     id: JobRef
     name: str
@@ -156,6 +156,7 @@ class JobRead(Contract):
     steps: tuple[StepRead, ...]
     verdict: Verdict | None
     failure: Failure | None
+    finishing: bool = False
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -188,6 +189,7 @@ class EventKind(StrEnum):
     JOB_QUEUED = "job.queued"
     JOB_STARTED = "job.started"
     JOB_CANCELLING = "job.cancelling"
+    JOB_FINISHING = "job.finishing"
     JOB_FINISHED = "job.finished"
     STEP_QUEUED = "step.queued"
     STEP_STARTED = "step.started"

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from whetstone.contract.failures import Failure
 from whetstone.contract.passes import Pass
+from whetstone.contract.search import Ended
 from whetstone.contract.targets import Target
 from whetstone.contract.types import (
     Bytes,
@@ -246,6 +247,15 @@ class Candidate(Contract):
     because: str
 
 
+class SearchSummary(Contract):
+    """How a search went: what it was ended by, how many candidates it tried, and what they took."""
+
+    ended: Ended
+    trials: Count
+    crashed: Count = 0
+    seconds: Seconds
+
+
 class FailedTarget(Contract):
     """A target that could not be delivered; the other targets of the job stand on their own."""
 
@@ -270,4 +280,5 @@ class JobReport(Contract):
     targets: tuple[TargetReport, ...]
     failed_targets: tuple[FailedTarget, ...] = ()
     candidates: tuple[Candidate, ...] = ()
+    search: SearchSummary | None = None
     created_at: datetime

@@ -1,5 +1,6 @@
 """Instead of a recipe, a search for one: the service proposes, tries and measures until the limit is reached."""
 
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -8,7 +9,10 @@ from whetstone.contract.types import Contract
 
 
 class Limit(Contract):
-    """When a search ends, whichever comes first. It always ends with the best it has found so far."""
+    """When a search ends, whichever comes first. It always ends with the best it has found so far.
+
+    A candidate that is still being tried when the minutes are over gets a little more time, then it is given up.
+    """
 
     minutes: Annotated[float, Field(gt=0, le=24 * 60)] = 5.0
     trials: Annotated[int, Field(ge=1, le=500)] = 40
@@ -23,3 +27,12 @@ class Search(Contract):
 
     kind: Literal["search"] = "search"
     limit: Limit = Limit()
+
+
+class Ended(StrEnum):
+    """Why a search ended: nothing was left to try, its limit of minutes or trials was reached, or it was told to."""
+
+    EXHAUSTED = "exhausted"
+    MINUTES = "minutes"
+    TRIALS = "trials"
+    REQUESTED = "requested"

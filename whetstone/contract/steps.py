@@ -10,9 +10,10 @@ from whetstone.contract.failures import Failure
 from whetstone.contract.jobs import ArtifactKind, Budget, Measurement, StepKind
 from whetstone.contract.models import ModelFacts
 from whetstone.contract.passes import Pass
-from whetstone.contract.reports import Candidate, JobReport, PassReport, TargetReport
-from whetstone.contract.search import Limit
+from whetstone.contract.reports import Candidate, JobReport, PassReport, SearchSummary, TargetReport
+from whetstone.contract.search import Ended, Limit
 from whetstone.contract.targets import HardwareClass, Target
+from whetstone.contract.trials import Interrupted, Trial
 from whetstone.contract.types import Bytes, Contract, Count, FileName, Fraction, Seconds, Sha256, StepRef, WorkerRef
 
 RUN_STEP = "whetstone.run_step"
@@ -23,7 +24,8 @@ class InputRole(StrEnum):
     """What an input file is to a step. `model` is always the tenant's original.
 
     `teacher` and `student` are other models of the tenant that a `finetune` pass names. `checkpoint` is the graph after
-    the passes done so far, `learning_state` where the pass after them had got to.
+    the passes done so far, or the best that a search has found so far; `learning_state` is where the pass after them
+    had got to.
     """
 
     MODEL = "model"
@@ -52,7 +54,11 @@ class Optimize(Contract):
 
 
 class SearchRecipe(Contract):
-    """Find the best recipe for each target."""
+    """Find the best recipe for each target.
+
+    `tried`, `trying` and `spent` (the time already spent) are how far an earlier attempt had come. With `stop` nothing
+    more is tried: the best so far is the result.
+    """
 
     kind: Literal[StepKind.SEARCH] = StepKind.SEARCH
     limit: Limit
@@ -60,6 +66,10 @@ class SearchRecipe(Contract):
     budget: Budget
     measurement: Measurement
     input_shapes: dict[str, tuple[int, ...]] = {}
+    tried: tuple[Trial, ...] = ()
+    trying: Interrupted | None = None
+    spent: Seconds = 0.0
+    stop: Ended | None = None
 
 
 class Deliver(Contract):
@@ -124,9 +134,12 @@ class Heartbeat(Contract):
 
 
 class HeartbeatAnswer(Contract):
-    """`cancel` asks the worker to stop the child and report the step as cancelled."""
+    """`cancel` asks the worker to stop the child and report the step as cancelled, `wrap_up` to end a search with the
+    best it has found so far.
+    """
 
     cancel: bool
+    wrap_up: bool = False
 
 
 class UploadRequest(Contract):
@@ -163,6 +176,18 @@ class LearningState(Contract):
     output: OutputFile
 
 
+class Findings(Contract):
+    """What a search has come to since it last said so: what was tried, what is tried now, and what time is spent.
+
+    `output` holds the best graph of each target, where there is a better one.
+    """
+
+    tried: tuple[Trial, ...] = ()
+    trying: Interrupted | None = None
+    spent: Seconds
+    output: OutputFile | None = None
+
+
 class ModelInspected(Contract):
     kind: Literal[StepKind.INSPECT_MODEL] = StepKind.INSPECT_MODEL
     facts: ModelFacts
@@ -190,6 +215,7 @@ class Searched(Contract):
     kind: Literal[StepKind.SEARCH] = StepKind.SEARCH
     candidates: tuple[Candidate, ...]
     winners: tuple[Winner, ...]
+    summary: SearchSummary
 
 
 class Delivered(Contract):

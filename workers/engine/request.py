@@ -9,7 +9,8 @@ from whetstone.contract.failures import Failure
 from whetstone.contract.jobs import ArtifactKind
 from whetstone.contract.reports import PassReport
 from whetstone.contract.steps import InputRole, StepResult, Task
-from whetstone.contract.types import Contract, FileName, Fraction
+from whetstone.contract.trials import Proposal, Trial
+from whetstone.contract.types import Contract, FileName, Fraction, Seconds
 
 
 class Request(Contract):
@@ -56,6 +57,24 @@ class LearningSaved(Contract):
     file: MadeFile
 
 
+class Trying(Contract):
+    """A search is about to try a candidate, which may take so many seconds more; so many were spent before it."""
+
+    kind: Literal["trying"] = "trying"
+    proposal: Proposal
+    allowed: Seconds
+    spent: Seconds
+
+
+class Tried(Contract):
+    """What became of a candidate; `best` holds the best graph of each target, where there is a better one now."""
+
+    kind: Literal["tried"] = "tried"
+    trial: Trial
+    spent: Seconds
+    best: MadeFile | None = None
+
+
 class Done(Contract):
     kind: Literal["done"] = "done"
     result: StepResult
@@ -67,4 +86,6 @@ class Failed(Contract):
     failure: Failure
 
 
-Message = Annotated[Progress | Log | PassDone | LearningSaved | Done | Failed, Field(discriminator="kind")]
+Message = Annotated[
+    Progress | Log | PassDone | LearningSaved | Trying | Tried | Done | Failed, Field(discriminator="kind")
+]

@@ -3,7 +3,8 @@
 import pytest
 
 from whetstone.contract.jobs import Budget, Objective
-from workers.engine.search.front import Score, beats, best, front, gain, reason
+from whetstone.contract.trials import Score
+from workers.engine.search.front import beats, best, front, gain, reason
 
 ORIGINAL = Score(lost=0, speedup=1, size_ratio=1)
 QUICK = Score(lost=0.4, speedup=2, size_ratio=1)

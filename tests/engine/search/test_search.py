@@ -9,11 +9,11 @@ from tests.engine import models
 from whetstone.contract.jobs import Budget, Measurement, Objective
 from whetstone.contract.passes import Simplify
 from whetstone.contract.quantization import Activations, Partial, Precision, Quantize
-from whetstone.contract.search import Limit
+from whetstone.contract.search import Ended, Limit
 from whetstone.contract.steps import InputRole, Searched, SearchRecipe
 from whetstone.contract.targets import Target
 from workers.engine.graph.graph import Graph
-from workers.engine.request import Message, Progress, Request
+from workers.engine.request import Message, Progress, Request, Tried, Trying
 from workers.engine.search.run import search
 from workers.engine.search.space import Known, Recipe, proposals
 
@@ -25,7 +25,7 @@ def ordered(task: SearchRecipe, folder: Path, model: Path, data: Path | None) ->
     told: list[Message] = []
     done = search(Request(task=task, inputs=inputs, outputs=outputs, scratch=folder), task, told.append)
     assert isinstance(done.result, Searched)
-    assert {made.name for made in done.outputs} == {path.name for path in outputs.iterdir()}
+    assert {made.name for made in done.outputs} <= {path.name for path in outputs.iterdir()}
     return done.result, told, outputs
 
 
@@ -99,3 +99,35 @@ def test_gentler_recipes_are_proposed_where_the_plain_one_loses_too_much(lossy: 
     assert recipes[0] == (Simplify(),)
     partial = [recipe for recipe in recipes if isinstance(recipe[-1], Quantize) and recipe[-1].partial]
     assert partial == ([(Simplify(), Quantize(partial=Partial(max_drop=0.5, max_trials=8)))] if lossy else [])
+
+
+def test_it_goes_on_where_it_was(tmp_path: Path, trained: Graph, digits_file: Path) -> None:
+    """Two searches of two trials, the second after the first, find what one of four does."""
+    model = models.saved(trained, tmp_path / "model.onnx")
+    whole, told, _ = ordered(small(limit=Limit(minutes=1, trials=4)), tmp_path / "whole", model, digits_file)
+    _, first, outputs = ordered(small(limit=Limit(minutes=1, trials=2)), tmp_path / "first", model, digits_file)
+    noted = [message for message in first if isinstance(message, Tried)]
+    best = [message.best for message in noted if message.best]
+    task = small(
+        limit=Limit(minutes=1, trials=4), tried=tuple(message.trial for message in noted), spent=noted[-1].spent
+    )
+    folder = tmp_path / "second"
+    (folder / "outputs").mkdir(parents=True)
+    inputs = {InputRole.MODEL: model, InputRole.DATASET: digits_file, InputRole.CHECKPOINT: outputs / best[-1].name}
+    second: list[Message] = []
+    request = Request(task=task, inputs=inputs, outputs=folder / "outputs", scratch=folder)
+    found = search(request, task, second.append).result
+    assert isinstance(found, Searched)
+    assert [one.recipe for one in found.candidates] == [one.recipe for one in whole.candidates]
+    assert [one.lost for one in found.candidates] == [one.lost for one in whole.candidates]
+    began = [message.proposal for message in second if isinstance(message, Trying)]
+    assert began == [message.proposal for message in told if isinstance(message, Trying)][2:]
+    assert found.summary.seconds > task.spent
+    ended = task.model_copy(update={"stop": Ended.REQUESTED})
+    (tmp_path / "third").mkdir()
+    request = request.model_copy(update={"outputs": tmp_path / "third"})
+    at_once = search(request, ended, lambda _: None).result
+    assert isinstance(at_once, Searched)
+    assert at_once.summary.ended is Ended.REQUESTED
+    assert len(at_once.candidates) == 4
+    assert all(winner.passes for winner in at_once.winners)

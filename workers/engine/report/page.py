@@ -23,6 +23,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "number": wording.number,
     "percent": wording.percent,
     "recipe": wording.recipe,
+    "searched": wording.searched,
     "seconds": wording.seconds,
     "signed": wording.signed,
     "size": wording.size,

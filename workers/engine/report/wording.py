@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from whetstone.contract.passes import Pass
-from whetstone.contract.reports import Estimate, Latency, Metric, TargetReport, VerdictKind
+from whetstone.contract.reports import Estimate, Latency, Metric, SearchSummary, TargetReport, VerdictKind
+from whetstone.contract.search import Ended
 
 MINUS = "\N{MINUS SIGN}"
 SECOND_MS = 1000
@@ -131,6 +132,22 @@ def _told(latency: Latency, percent_: float) -> tuple[str, str]:
     if found:
         return milliseconds(found.ms), f"{milliseconds(found.low_ms)} to {milliseconds(found.high_ms)}"
     return "–", f"needs {latency.unclaimed.get(f'p{percent_:g}', 0)} samples, there are {latency.samples}"
+
+
+ENDED = {
+    Ended.EXHAUSTED: "nothing was left to try",
+    Ended.MINUTES: "its time was over",
+    Ended.TRIALS: "it had tried as many as it may",
+    Ended.REQUESTED: "it was told to take the best so far",
+}
+
+
+def searched(summary: SearchSummary) -> str:
+    """How a search went, in a sentence."""
+    crashed = f", of which {summary.crashed} crashed" if summary.crashed else ""
+    return (
+        f"{summary.trials} candidates in {seconds(summary.seconds)}{crashed}; it ended because {ENDED[summary.ended]}."
+    )
 
 
 def recipe(passes: Sequence[Pass]) -> str:

@@ -1,21 +1,12 @@
 """Which candidates are worth keeping: those that no other beats in everything, and the one that serves the budget."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from whetstone.contract.jobs import Budget, Objective
+from whetstone.contract.trials import Score
 
 MARGIN = 1.02
 """A brief timing must show at least this gain before a candidate is taken for quicker than the original."""
-
-
-@dataclass(frozen=True)
-class Score:
-    """A candidate on one target: what it lost (in the unit of `max_drop`), times as fast, times smaller."""
-
-    lost: float
-    speedup: float
-    size_ratio: float
 
 
 def beats(one: Score, other: Score) -> bool:

@@ -3,14 +3,14 @@
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from whetstone.contract.datasets import Split
 from whetstone.contract.jobs import ArtifactKind
-from whetstone.contract.passes import Pass
-from whetstone.contract.reports import Candidate, PassReport
+from whetstone.contract.reports import SearchSummary
+from whetstone.contract.search import Ended
 from whetstone.contract.steps import InputRole, Searched, SearchRecipe, Winner
 from whetstone.contract.targets import Target
+from whetstone.contract.trials import Mark, Proposal, Trial
 from workers.engine.data.fit import fitting_samples
 from workers.engine.data.samples import Samples
 from workers.engine.errors import EngineError
@@ -19,154 +19,153 @@ from workers.engine.graph.reasons import reason_of
 from workers.engine.importers.detect import open_model
 from workers.engine.measure.feed import Feed
 from workers.engine.measure.latency import cores_for
-from workers.engine.outcome import saved
+from workers.engine.outcome import ONNX, saved
 from workers.engine.report.wording import recipe as in_words
-from workers.engine.request import Done, Log, MadeFile, Message, Progress, Request
-from workers.engine.search.front import Score, best, front, reason
+from workers.engine.request import Done, Log, MadeFile, Message, Progress, Request, Tried, Trying
+from workers.engine.search.board import Board
+from workers.engine.search.keeping import Best, Kept
 from workers.engine.search.space import Known, proposals
 from workers.engine.search.trial import Bench, Kitchen, Made
 
 Tell = Callable[[Message], None]
-Recipe = tuple[Pass, ...]
-ORIGINAL: Recipe = ()
-
-
-@dataclass
-class Tried:
-    """What became of one recipe on one target. `score` is None where it failed, with the reason in `failed`."""
-
-    recipe: Recipe
-    score: Score | None
-    failed: str = ""
-
-
-@dataclass
-class Board:
-    """All that was tried on one target, and the best of it so far."""
-
-    bench: Bench
-    tried: list[Tried] = field(default_factory=list)
-    best: Tried | None = None
-    winner: Made | None = None
+LEAST_SECONDS = 60.0
+LONGEST_SHARE = 0.5
+"""What one candidate may take: so much of the whole limit, or a minute where that is less, and no more than is left."""
 
 
 def search(request: Request, task: SearchRecipe, tell: Tell) -> Done:
     """The best recipe found for each target, and all that was tried. Raises EngineError only for what no recipe could
     mend: a model or a dataset that cannot be used at all.
     """
-    original = open_model(request.inputs[InputRole.MODEL], request.scratch)
-    samples = fitting_samples(request.inputs.get(InputRole.DATASET), request.scratch, original.inputs)
-    threads = len(cores_for(task.measurement.threads))
-    feed = Feed(original.inputs, task.measurement.batch_size, task.input_shapes, samples, Split.CALIBRATION)
-    feed.check()
-    folder = request.scratch / "search"
-    boards = [Board(Bench(target, original, feed, threads, folder)) for target in task.targets]
-    kitchen = Kitchen(original, samples, request.scratch, threads)
-    _Search(task, original, samples, kitchen, boards, tell).run()
-    shutil.rmtree(folder)
-    return _done(request, task, original, boards)
+    return _Search(request, task, tell).run()
 
 
 class _Search:
     """The loop: stops by itself at the limit, and can be stopped anywhere without losing its best."""
 
-    def __init__(
-        self,
-        task: SearchRecipe,
-        original: Graph,
-        samples: Samples | None,
-        kitchen: Kitchen,
-        boards: list[Board],
-        tell: Tell,
-    ) -> None:
-        self._task, self._kitchen, self._boards, self._tell = task, kitchen, boards, tell
-        self._known = Known(
-            original, samples is not None, task.budget.objective, task.budget.max_drop, lossy=self._is_lossy
-        )
-        self._began, self._trials = time.monotonic(), 0
+    def __init__(self, request: Request, task: SearchRecipe, tell: Tell) -> None:
+        self._began = time.monotonic()
+        self._request, self._task, self._tell = request, task, tell
+        self._board = Board(task.budget, task.tried)
+        self._folder = request.scratch / "search"
+        self._best = Best(self._folder / "best", request.inputs.get(InputRole.CHECKPOINT))
 
-    def run(self) -> None:
-        for recipe in proposals(self._known):
-            if self._share() >= 1:
-                self._tell(Log(line=f"The limit was reached after {self._trials} trials."))
-                return
-            self._try(recipe)
-            self._trials += 1
+    def run(self) -> Done:
+        original = open_model(self._request.inputs[InputRole.MODEL], self._request.scratch)
+        ended = self._task.stop or self._look_for_better(original)
+        done = self._done(original, ended)
+        shutil.rmtree(self._folder)
+        return done
+
+    def _look_for_better(self, original: Graph) -> Ended:
+        task = self._task
+        samples = fitting_samples(self._request.inputs.get(InputRole.DATASET), self._request.scratch, original.inputs)
+        threads = len(cores_for(task.measurement.threads))
+        self._benches = self._set_up(original, samples, threads)
+        self._kitchen = Kitchen(original, samples, self._request.scratch, threads)
+        known = Known(original, samples is not None, task.budget.objective, task.budget.max_drop, lossy=self._is_lossy)
+        for recipe in proposals(known):
+            proposal = Proposal(recipe=recipe)
+            if proposal in self._board:
+                continue
+            if ended := self._over():
+                self._tell(Log(line=f"The limit was reached after {len(self._board)} trials."))
+                return ended
+            self._try(proposal)
+        return Ended.EXHAUSTED
+
+    def _set_up(self, original: Graph, samples: Samples | None, threads: int) -> dict[Target, Bench]:
+        task = self._task
+        feed = Feed(original.inputs, task.measurement.batch_size, task.input_shapes, samples, Split.CALIBRATION)
+        feed.check()
+        return {target: Bench(target, original, feed, threads, self._folder) for target in task.targets}
+
+    @property
+    def _spent(self) -> float:
+        return self._task.spent + time.monotonic() - self._began
+
+    def _over(self) -> Ended | None:
+        if len(self._board) >= self._task.limit.trials:
+            return Ended.TRIALS
+        return Ended.MINUTES if self._spent >= 60 * self._task.limit.minutes else None
 
     def _share(self) -> float:
         limit = self._task.limit
-        return max((time.monotonic() - self._began) / (60 * limit.minutes), self._trials / limit.trials)
+        return min(1.0, max(self._spent / (60 * limit.minutes), len(self._board) / limit.trials))
 
-    def _is_lossy(self, recipe: Recipe) -> bool:
-        scores = [tried.score for board in self._boards for tried in board.tried if tried.recipe == recipe]
-        return any(score is None or score.lost > self._task.budget.max_drop for score in scores)
+    def _is_lossy(self, recipe: tuple[object, ...]) -> bool:
+        trial = self._board.trial(Proposal(recipe=recipe))
+        if trial is None:
+            return False
+        scores = [mark.score for mark in trial.marks]
+        lossy = any(score is None or score.lost > self._task.budget.max_drop for score in scores)
+        return lossy or trial.failed is not None
 
-    def _try(self, recipe: Recipe) -> None:
-        name = in_words(recipe)
+    def _allowed(self) -> float:
+        """How long the next candidate may take, in seconds: one that hangs must not use up the time of the others."""
+        whole = 60 * self._task.limit.minutes
+        return min(max(LEAST_SECONDS, LONGEST_SHARE * whole), max(0.0, whole - self._spent))
+
+    def _try(self, proposal: Proposal) -> None:
+        """Says so before: if this candidate takes the process with it, the next one must know which it was."""
+        self._tell(Trying(proposal=proposal, allowed=self._allowed(), spent=self._spent))
+        name, began = in_words(proposal.recipe), time.monotonic()
         self._say(name)
         try:
-            made = self._kitchen.make(recipe, lambda message: self._say(f"{name}: {message}"))
+            made = self._kitchen.make(proposal.recipe, lambda message: self._say(f"{name}: {message}"))
         except EngineError as error:
-            for board in self._boards:
-                board.tried.append(Tried(recipe, None, str(error)))
+            self._note(Trial(proposal=proposal, seconds=time.monotonic() - began, failed=str(error)))
             return
-        for board in self._boards:
-            self._measure(board, recipe, made)
+        marks = tuple(self._mark(bench, made) for bench in self._benches.values())
+        self._note(Trial(proposal=proposal, marks=marks, seconds=time.monotonic() - began), made)
 
-    def _measure(self, board: Board, recipe: Recipe, made: Made) -> None:
+    def _mark(self, bench: Bench, made: Made) -> Mark:
         try:
-            tried = Tried(recipe, board.bench.score(made.graph))
+            return Mark(target=bench.target, score=bench.score(made.graph))
         except Exception as error:  # noqa: BLE001 - a runtime says in a dozen ways that it cannot run a graph
-            tried = Tried(recipe, None, reason_of(error))
-        board.tried.append(tried)
-        scored = [one for one in board.tried if one.score is not None]
-        index = best([one.score for one in scored if one.score is not None], self._task.budget)
-        if index is not None and scored[index] is tried:
-            board.best, board.winner = tried, made
+            return Mark(target=bench.target, failed=reason_of(error))
+
+    def _note(self, trial: Trial, made: Made | None = None) -> None:
+        self._board.add(trial)
+        number = len(self._board)
+        improved = [target for target in self._benches if self._board.best(target) == trial.proposal]
+        if made is None or not improved:
+            self._tell(Tried(trial=trial, spent=self._spent))
+            return
+        path = self._folder / f"best-{number}.onnx"
+        made.graph.save(path)
+        for target in improved:
+            self._best.put(path, Kept(target=target, proposal=trial.proposal, file=path.name, passes=made.passes))
+        path.unlink()
+        packed = self._best.pack(self._request.outputs / f"best-{number}.zip")
+        self._tell(Tried(trial=trial, spent=self._spent, best=packed))
 
     def _say(self, message: str) -> None:
-        metrics = {"trials": float(self._trials)}
-        for board in self._boards:
-            if board.best is not None and board.best.score is not None:
-                metrics[f"{board.bench.target} speed-up"] = board.best.score.speedup
-        self._tell(Progress(fraction=min(self._share(), 1.0), message=message[:500], metrics=metrics))
+        metrics = {"trials": float(len(self._board))}
+        for target in self._task.targets:
+            best = self._board.best(target)
+            if best is not None:
+                metrics[f"{target} speed-up"] = self._board.scores(target)[best].speedup
+        self._tell(Progress(fraction=self._share(), message=message[:500], metrics=metrics))
 
+    def _done(self, original: Graph, ended: Ended) -> Done:
+        files: dict[str, MadeFile] = {}
+        winners = []
+        for target in self._task.targets:
+            kept = self._best.of(target)
+            source = kept.file if kept else ""
+            if source not in files:
+                name = f"result-{len(files) + 1}.onnx"
+                files[source] = self._hand_over(kept, original, name)
+            winners.append(Winner(target=target, file=files[source].name, passes=kept.passes if kept else ()))
+        chosen = {target: kept.proposal if (kept := self._best.of(target)) else None for target in self._task.targets}
+        summary = SearchSummary(ended=ended, trials=len(self._board), crashed=self._board.crashed, seconds=self._spent)
+        candidates = tuple(self._board.candidates(self._task.targets, chosen))
+        result = Searched(candidates=candidates, winners=tuple(winners), summary=summary)
+        return Done(result=result, outputs=tuple(files.values()))
 
-def _done(request: Request, task: SearchRecipe, original: Graph, boards: list[Board]) -> Done:
-    files: dict[Recipe, MadeFile] = {}
-    winners = []
-    for board in boards:
-        recipe = board.best.recipe if board.best else ORIGINAL
-        graph = board.winner.graph if board.winner else original
-        if recipe not in files:
-            files[recipe], _ = saved(graph, request.outputs, f"result-{len(files) + 1}.onnx", ArtifactKind.MODEL)
-        passes: tuple[PassReport, ...] = board.winner.passes if board.winner else ()
-        winners.append(Winner(target=board.bench.target, file=files[recipe].name, passes=passes))
-    candidates = tuple(candidate for board in boards for candidate in _candidates(board, task))
-    return Done(result=Searched(candidates=candidates, winners=tuple(winners)), outputs=tuple(files.values()))
-
-
-def _candidates(board: Board, task: SearchRecipe) -> list[Candidate]:
-    scores = [tried.score for tried in board.tried if tried.score is not None]
-    on_front = iter(front(scores))
-    return [_candidate(board, tried, task, next(on_front) if tried.score else False) for tried in board.tried]
-
-
-def _candidate(board: Board, tried: Tried, task: SearchRecipe, is_front: bool) -> Candidate:  # noqa: FBT001 - a fact of the candidate
-    score, chosen, target = tried.score, tried is board.best, board.bench.target
-    if score is None:
-        because = f"Could not be tried: {tried.failed}"
-        return Candidate(
-            recipe=tried.recipe, target=target, lost=None, speedup=None, size_ratio=None, front=False, chosen=False,
-            because=because,
-        )  # fmt: skip
-    return Candidate(
-        recipe=tried.recipe,
-        target=Target(target),
-        lost=score.lost,
-        speedup=score.speedup,
-        size_ratio=score.size_ratio,
-        front=is_front,
-        chosen=chosen,
-        because=reason(score, task.budget, chosen=chosen, on_front=is_front),
-    )
+    def _hand_over(self, kept: Kept | None, original: Graph, name: str) -> MadeFile:
+        if kept is None:
+            return saved(original, self._request.outputs, name, ArtifactKind.MODEL)[0]
+        shutil.copyfile(self._best.path(kept), self._request.outputs / name)
+        return MadeFile(name=name, kind=ArtifactKind.MODEL, media_type=ONNX)

@@ -10,6 +10,7 @@ from pathlib import Path
 from whetstone.contract.passes import Pass
 from whetstone.contract.reports import PassReport
 from whetstone.contract.targets import Target
+from whetstone.contract.trials import Score
 from workers.engine.data.samples import Samples
 from workers.engine.graph.graph import Graph
 from workers.engine.measure.decision import thresholds_of
@@ -19,7 +20,6 @@ from workers.engine.measure.verdict import loss_of
 from workers.engine.outcome import pass_report
 from workers.engine.passes.graph_pass import Context
 from workers.engine.passes.sequence import make
-from workers.engine.search.front import Score
 from workers.engine.targets.choose import delivered_name, runtime_for
 from workers.engine.targets.runtime import Session
 
@@ -95,7 +95,9 @@ class Bench:
                 self._original.session, built.session, self._feed, self._thresholds, lambda _done: None
             )
             lost = loss_of(accuracy, fidelity).drop.value
-            return Score(lost, self._times_as_fast(built.session), self._original.size / built.size)
+            return Score(
+                lost=lost, speedup=self._times_as_fast(built.session), size_ratio=self._original.size / built.size
+            )
         finally:
             shutil.rmtree(folder, ignore_errors=True)  # dozens of candidates would fill the disk
 

@@ -1,0 +1,209 @@
+"""A search's life in the service: what it finds is kept, it can be ended early, and it survives its worker."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.embedded import service as embedded
+from app.embedded.service import Running
+from examples import digits
+from tests.service import facts
+from tests.service.actors import Guest, new_tenant, query
+from tests.service.conftest import QUICK, data_folder
+from tests.service.test_steps import finish_deliver, output, until
+from whetstone.client import Client
+from whetstone.contract.failures import Failure, FailureCode
+from whetstone.contract.jobs import ArtifactKind, Budget, EventKind, JobRead, JobSpec, JobState, Objective, StepState
+from whetstone.contract.passes import Simplify
+from whetstone.contract.reports import SearchSummary
+from whetstone.contract.search import Ended, Limit, Search
+from whetstone.contract.steps import (
+    Fail,
+    Findings,
+    Finish,
+    Heartbeat,
+    InputRole,
+    ReportMade,
+    Searched,
+    SearchRecipe,
+    Winner,
+)
+from whetstone.contract.targets import Target
+from whetstone.contract.trials import Interrupted, Proposal, Trial
+from whetstone.errors import Conflict, NotFound
+from workers.control_plane import Refused
+
+ORIGINAL, SIMPLE = Proposal(recipe=()), Proposal(recipe=(Simplify(),))
+
+
+@pytest.fixture
+def job(client: Client, guest: Guest, tmp_path: Path) -> JobRead:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"a model")
+    return client.jobs.submit(JobSpec(model_id=guest.model(client, path).id, input_shapes={"x": (1, 4)}))
+
+
+def lose(service: Running, client: Client, job_id: str, step_id: str) -> None:
+    query(service, "update steps set lease_until = now() - interval '1 second' where id = %s", step_id)
+    until(lambda: client.jobs.get(job_id).steps[0].state is not StepState.RUNNING)
+
+
+def test_what_a_search_found_outlives_its_worker(
+    client: Client, guest: Guest, bare: Running, job: JobRead, tmp_path: Path
+) -> None:
+    order = guest.claim(job.id)
+    trial = Trial(proposal=ORIGINAL, seconds=1)
+    for number in range(2):
+        best = output(guest, order, tmp_path, f"best-{number}.zip", ArtifactKind.CHECKPOINT)
+        guest.control.save_findings(order.token, Findings(tried=(trial,), spent=number, output=best))
+    guest.control.save_findings(order.token, Findings(trying=Interrupted(proposal=SIMPLE), spent=2.5))
+    lose(bare, client, job.id, order.step_id)
+    again = guest.claim(job.id)
+    assert isinstance(again.task, SearchRecipe)
+    assert again.task.tried == (trial, trial)
+    assert again.task.trying == Interrupted(proposal=SIMPLE)
+    assert again.task.spent == 2.5
+    (kept,) = [given for given in again.inputs if given.role is InputRole.CHECKPOINT]
+    assert kept.filename == "best-1.zip"
+    assert query(bare, "select name from artifacts where job_id = %s", job.id) == [("best-1.zip",)]
+    guest.control.fail(again.token, Fail(failure=Failure(code=FailureCode.INTERNAL_ERROR, message="x")))
+    assert query(bare, "select name from artifacts where job_id = %s", job.id) == []
+
+
+def test_attempts_count_anew_with_each_candidate(client: Client, guest: Guest, bare: Running, job: JobRead) -> None:
+    for number in range(5):
+        order = guest.claim(job.id)
+        tried = (Trial(proposal=ORIGINAL, seconds=1),) if number < 2 else ()
+        guest.control.save_findings(order.token, Findings(tried=tried, spent=number))
+        lose(bare, client, job.id, order.step_id)
+    step = client.jobs.get(job.id).steps[0]
+    assert (step.state, step.attempt) == (StepState.FAILED, 5)
+
+
+def test_only_a_search_has_findings(client: Client, guest: Guest, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"another model")
+    other = client.jobs.submit(facts.spec(guest.model(client, path).id))
+    with pytest.raises(Refused, match="wrong_result"):
+        guest.control.save_findings(guest.claim(other.id).token, Findings(spent=0))
+    with pytest.raises(Conflict, match="never had one"):
+        client.jobs.finish(other.id)
+
+
+def test_a_search_is_ended_early(client: Client, guest: Guest, bare: Running, job: JobRead, tmp_path: Path) -> None:
+    with pytest.raises(Conflict, match="not begun"):
+        client.jobs.finish(job.id)
+    order = guest.claim(job.id)
+    assert not guest.control.heartbeat(order.token, Heartbeat()).wrap_up
+    for _ in range(2):
+        assert client.jobs.finish(job.id).finishing
+    answer = guest.control.heartbeat(order.token, Heartbeat())
+    assert (answer.wrap_up, answer.cancel) == (True, False)
+    guest.control.save_findings(order.token, Findings(tried=(Trial(proposal=ORIGINAL, seconds=1),), spent=1))
+    lose(bare, client, job.id, order.step_id)
+    order = guest.claim(job.id)
+    assert isinstance(order.task, SearchRecipe)
+    assert order.task.stop is Ended.REQUESTED  # the next worker is told when it begins
+    made = output(guest, order, tmp_path, "result-1.onnx")
+    winner = Winner(target=Target.ONNXRUNTIME_CPU, file=made.name, passes=())
+    summary = SearchSummary(ended=Ended.REQUESTED, trials=1, seconds=1)
+    result = Searched(candidates=(), winners=(winner,), summary=summary)
+    guest.control.finish(order.token, Finish(result=result, outputs=(made,)))
+    with pytest.raises(Conflict, match="has ended"):
+        client.jobs.finish(job.id)
+    finish_deliver(guest, guest.claim(job.id), tmp_path)
+    guest.control.finish(guest.claim(job.id).token, Finish(result=ReportMade()))
+    assert client.jobs.wait(job.id).search == summary
+    told = query(bare, "select count(*) from job_events where job_id = %s and event->>'kind' = 'job.finishing'", job.id)
+    assert told == [(1,)]
+    with pytest.raises(Conflict):
+        client.jobs.finish(job.id)
+
+
+def test_a_cancelled_search_is_not_finished(client: Client, guest: Guest, job: JobRead) -> None:
+    order = guest.claim(job.id)
+    client.jobs.cancel(job.id)
+    with pytest.raises(Conflict):
+        client.jobs.finish(job.id)
+    gone = Failure(code=FailureCode.INTERNAL_ERROR, message="cancelled")
+    guest.control.fail(order.token, Fail(failure=gone, cancelled=True))
+    assert client.jobs.get(job.id).state is JobState.CANCELLED
+
+
+def test_a_finishing_search_can_still_be_cancelled(client: Client, guest: Guest, job: JobRead) -> None:
+    order = guest.claim(job.id)
+    client.jobs.finish(job.id)
+    assert client.jobs.cancel(job.id).state is JobState.CANCELLING
+    assert guest.control.heartbeat(order.token, Heartbeat()).cancel
+
+
+def test_a_stranger_can_finish_nothing(bare: Running, guest: Guest, job: JobRead) -> None:
+    guest.claim(job.id)
+    with Client(bare.url, new_tenant(bare)) as stranger, pytest.raises(NotFound):
+        stranger.jobs.finish(job.id)
+
+
+@pytest.fixture
+def own() -> Iterator[Running]:
+    with data_folder() as folder, embedded.running(folder, "127.0.0.1", 0, **QUICK) as running:
+        yield running
+
+
+def submit(client: Client, folder: Path, **limit: float) -> JobRead:
+    with pytest.MonkeyPatch.context() as patch:  # Fashion-MNIST is larger than these services take
+        patch.setattr(digits, "FASHION", folder / "not-installed")
+        digits.write(folder)
+    return client.jobs.submit(
+        JobSpec(
+            model_id=client.models.upload(folder / "digits.onnx").id,
+            dataset_id=client.datasets.upload(folder / "digits.npz").id,
+            plan=Search(limit=Limit.model_validate(limit)),
+            budget=Budget(objective=Objective.SIZE, max_drop=3),
+            measurement={"max_seconds": 2},
+        )
+    )
+
+
+def wait_for_trial(client: Client, job_id: str, number: int) -> None:
+    for event in client.jobs.events(job_id):
+        if event.kind is EventKind.STEP_PROGRESS and event.metrics.get("trials", 0) >= number:
+            return
+
+
+def test_a_search_goes_on_after_its_worker_was_killed(own: Running, tmp_path: Path) -> None:
+    with Client(own.url, new_tenant(own)) as client:
+        job = submit(client, tmp_path, trials=5)
+        wait_for_trial(client, job.id, 2)
+        worker = own.processes[-1]
+        os.killpg(worker.pid, signal.SIGKILL)
+        while worker.exit_code() is None:
+            time.sleep(0.01)
+        ((kept,),) = query(own, "select task->'tried' from steps where subject_id = %s and kind = 'search'", job.id)
+        assert len(kept) >= 2
+        worker.start()
+        report = client.jobs.wait(job.id)
+        search = client.jobs.get(job.id).steps[0]
+    assert search.attempt == 2
+    assert report.search is not None
+    assert report.search.trials == 5
+    ((tried,),) = query(own, "select task->'tried' from steps where subject_id = %s and kind = 'search'", job.id)
+    assert tried[: len(kept)] == kept  # not tried again
+    assert any(candidate.chosen for candidate in report.candidates)
+
+
+def test_a_real_search_is_ended_early(full_client: Client, tmp_path: Path) -> None:
+    client = full_client
+    job = submit(client, tmp_path, trials=100, minutes=60)
+    wait_for_trial(client, job.id, 2)
+    client.jobs.finish(job.id)
+    report = client.jobs.wait(job.id)
+    assert report.search is not None
+    assert report.search.ended is Ended.REQUESTED
+    assert 2 <= report.search.trials < 10
+    assert any(candidate.chosen for candidate in report.candidates)
+    page = client.request("GET", f"/v1/jobs/{job.id}/report.html").text
+    assert "it was told to take the best so far" in page
