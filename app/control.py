@@ -11,6 +11,7 @@ from app.core.broker import Broker
 from app.core.database import create_engine, sessions
 from app.core.telemetry import configure_logs
 from app.fleet import tasks as fleet_tasks
+from app.identity import once
 from app.outcomes import build_fleet
 from app.settings import Settings
 
@@ -32,11 +33,16 @@ async def run(settings: Settings) -> None:
         async with open_session.begin() as session:
             await files.sweep(session, fleet.storage)
 
+    async def sweep_rows() -> None:
+        async with open_session.begin() as session:
+            await once.sweep(session)
+
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(bell.run())
         tasks.create_task(_again_and_again(0, lambda: fleet_tasks.relay_forever(open_session, bell, broker)))
         tasks.create_task(_again_and_again(settings.lease.sweep_every, sweep_steps))
         tasks.create_task(_again_and_again(CLEAN_SECONDS, sweep_files))
+        tasks.create_task(_again_and_again(CLEAN_SECONDS, sweep_rows))
 
 
 async def _again_and_again(every: float, task: Callable[[], Awaitable[None]]) -> None:

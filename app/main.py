@@ -5,12 +5,17 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 
 from app.api import router
 from app.core import errors
 from app.core.bell import Bell
+from app.core.body_limit import BodyLimitProblems
+from app.core.compression import JsonGZip
 from app.core.database import create_engine, sessions
-from app.core.telemetry import RequestIds, configure_logs
+from app.core.limiter import Limiter, Policy
+from app.core.sealing import Sealer
+from app.core.telemetry import Telemetry, configure_logs
 from app.outcomes import build_fleet
 from app.settings import Settings
 
@@ -30,16 +35,32 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version="1",
         description=DESCRIPTION,
         lifespan=_lifespan,
-        max_body_size=settings.limits.body_bytes,
     )
     app.state.settings = settings
     app.state.fleet = build_fleet(settings)
     app.state.signer = app.state.fleet.signer
     app.state.storage = app.state.fleet.storage
-    app.add_middleware(RequestIds)
-    app.include_router(router)
+    app.state.sealer = Sealer(settings.secret_key.get_secret_value())
+    _add_middleware(app, settings)
+    app.include_router(router, max_body_size=settings.limits.body_bytes)
     errors.install(app)
     return app
+
+
+def _add_middleware(app: FastAPI, settings: Settings) -> None:
+    """The last one added is the outermost."""
+    app.add_middleware(BodyLimitProblems)
+    app.add_middleware(JsonGZip)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=("GET", "POST", "PUT", "PATCH", "DELETE"),
+            allow_headers=("*",),
+            expose_headers=("*",),
+            max_age=3600,
+        )
+    app.add_middleware(Telemetry)
 
 
 @contextlib.asynccontextmanager
@@ -47,6 +68,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     engine = create_engine(settings.database_url, settings.pool_size)
     app.state.sessions = sessions(engine)
+    rates = settings.rates
+    app.state.limiter = Limiter(settings.broker_url, {Policy.REQUESTS: rates.requests, Policy.LOGINS: rates.logins})
     app.state.bell = Bell(settings.database_url)
     listening = asyncio.create_task(app.state.bell.run())
     yield

@@ -31,6 +31,15 @@ class LimitSettings(BaseModel):
     url_seconds: int = Field(default=24 * 3600, gt=0)
 
 
+class RateSettings(BaseModel):
+    """How many requests of one tenant, and how many logins from one address or for one account, a minute takes."""
+
+    model_config = ConfigDict(frozen=True)
+
+    requests: int = Field(default=1200, ge=1)
+    logins: int = Field(default=10, ge=1)
+
+
 class Settings(BaseSettings):
     """`WHETSTONE_DATABASE_URL`, `WHETSTONE_LEASE__SECONDS`, …; see docs/settings.md."""
 
@@ -48,6 +57,8 @@ class Settings(BaseSettings):
     log_level: str = "INFO"
     lease: LeaseSettings = LeaseSettings()
     limits: LimitSettings = LimitSettings()
+    rates: RateSettings = RateSettings()
+    cors_origins: tuple[str, ...] = ()
 
 
 def local_folder(storage_url: str) -> Path | None:

@@ -5,7 +5,7 @@ from app.core.database import Base
 from app.core.outbox import OutboxRow
 from app.datasets.tables import DatasetRow
 from app.fleet.tables import StepRow, WorkerRow
-from app.identity.tables import ApiKeyRow, UserRow
+from app.identity.tables import ApiKeyRow, StoredAnswerRow, UserRow
 from app.jobs.tables import JobEventRow, JobRow
 from app.models.tables import ModelRow
 from app.tenants.tables import TenantRow
@@ -15,6 +15,7 @@ TABLES = (
     UserRow,
     ApiKeyRow,
     FileRow,
+    StoredAnswerRow,
     DoomedObjectRow,
     ModelRow,
     DatasetRow,

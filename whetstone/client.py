@@ -11,6 +11,7 @@ client.jobs.download(job.id, "results/")
 import hashlib
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +29,7 @@ from whetstone.contract.problems import Problem
 from whetstone.contract.reports import JobReport
 from whetstone.contract.targets import TargetRead
 from whetstone.errors import DamagedDownload, JobFailed, NotLoggedIn, ServerError, Unreachable, UploadRejected, error_of
+from whetstone.repeating import repeated
 from whetstone.sse import read_events
 
 CHUNK = 2**20
@@ -77,17 +79,26 @@ class Client:
         self.close()
 
     def request(self, method: str, path: str, body: BaseModel | None = None, **options: Any) -> httpx.Response:
-        """One call. Raises ApiError (by status), Unreachable."""
+        """One call, repeated where that is safe and may help: a POST carries an Idempotency-Key.
+
+        `content` may be a function that gives the body anew for each try. Raises ApiError (by status), Unreachable.
+        """
+        headers = dict(options.pop("headers", {}))
         if body is not None:
-            options |= {
-                "content": body.model_dump_json(exclude_none=True),
-                "headers": {"Content-Type": "application/json"},
-            }
+            options["content"] = body.model_dump_json(exclude_none=True)
+            headers["Content-Type"] = "application/json"
+        if method == "POST":
+            headers.setdefault("Idempotency-Key", str(uuid.uuid4()))
+        content = options.pop("content", None)
+
+        def send() -> httpx.Response:
+            given = content() if callable(content) else content
+            return self._http.request(method, path, content=given, headers=headers, **options)
+
         try:
-            answer = self._http.request(method, path, **options)
+            return checked(repeated(send, method))
         except httpx.TransportError as error:
             raise Unreachable(f"{self.url} cannot be reached: {error}") from error
-        return checked(answer)
 
     def download(self, artifact: ArtifactRead, path: str | Path, on_bytes: OnBytes | None = None) -> Path:
         """Write an artifact to a file, or under its own name into a folder; its hash is checked.
@@ -147,7 +158,7 @@ class Uploads(Generic[ReadT]):
         params = {"filename": path.name} | ({"name": name} if name else {})
         headers = {"Content-Type": "application/octet-stream", "Prefer": f"wait={INSPECTION_WAIT}"}
         answer = self._client.request(
-            "POST", self._path, params=params, headers=headers, content=_chunks(path, on_bytes)
+            "POST", self._path, params=params, headers=headers, content=lambda: _chunks(path, on_bytes)
         )
         row = self._one.validate_json(answer.content)
         while row.state is InspectionState.INSPECTING:

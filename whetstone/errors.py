@@ -45,6 +45,14 @@ class Conflict(ApiError):
     """409: not in the state it is in."""
 
 
+class ChangedMeanwhile(ApiError):
+    """412: it is not what it was when it was read."""
+
+
+class TooManyRequests(ApiError):
+    """429: too many requests in this minute, and waiting as told did not help."""
+
+
 class Invalid(ApiError):
     """413 or 422: the request or the file is wrong."""
 
@@ -76,18 +84,19 @@ def _sentence(failure: Failure) -> str:
     return f"{failure.code}: {failure.message}{where}{hint}"
 
 
+_BY_STATUS: dict[int, type[ApiError]] = {
+    401: Unauthorized,
+    404: NotFound,
+    409: Conflict,
+    412: ChangedMeanwhile,
+    413: Invalid,
+    422: Invalid,
+    429: TooManyRequests,
+}
+_SERVER_ERRORS = 500
+
+
 def error_of(problem: Problem) -> ApiError:
     """The error class of a problem's status."""
-    match problem.status:
-        case 401:
-            return Unauthorized(problem)
-        case 404:
-            return NotFound(problem)
-        case 409:
-            return Conflict(problem)
-        case 413 | 422:
-            return Invalid(problem)
-        case status if status >= 500:  # noqa: PLR2004 - the class of server errors
-            return ServerError(problem)
-        case _:
-            return ApiError(problem)
+    other = ServerError if problem.status >= _SERVER_ERRORS else ApiError
+    return _BY_STATUS.get(problem.status, other)(problem)

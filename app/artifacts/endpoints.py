@@ -10,12 +10,12 @@ from app.core.resources import SessionsDep, SignerDep, StorageDep
 from app.core.signing import InvalidToken, Use
 from app.core.storage import STREAMED, StorageUnavailable, UploadTooLarge
 from app.core.tenancy import TenantID
-from app.identity.caller import Caller
-from app.identity.service import Unauthorized
+from app.identity.caller import GUARDED, Caller
+from app.identity.routing import Route
 from whetstone.contract.jobs import ArtifactRead
 from whetstone.contract.types import ArtifactRef
 
-router = APIRouter(prefix="/v1", tags=["artifacts"])
+router = APIRouter(prefix="/v1", tags=["artifacts"], route_class=Route)
 
 _BYTES: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/octet-stream": {}}, "description": "The bytes; Range requests are answered"}
@@ -34,7 +34,7 @@ class ObjectGone(AppError):
     code, status = "file_gone", 404
 
 
-@router.get("/artifacts/{artifact_id}", responses=problems(Unauthorized, service.ArtifactNotFound))
+@router.get("/artifacts/{artifact_id}", responses=problems(*GUARDED, service.ArtifactNotFound))
 async def get_artifact(artifact_id: ArtifactRef, caller: Caller, session: Session) -> ArtifactRead:
     """The facts of one artifact."""
     return service.read(await service.ArtifactRepository(session, caller.tenant_id).get(artifact_id))
@@ -43,7 +43,7 @@ async def get_artifact(artifact_id: ArtifactRef, caller: Caller, session: Sessio
 @router.get(
     "/artifacts/{artifact_id}/content",
     response_class=FileResponse,
-    responses=_BYTES | problems(Unauthorized, service.ArtifactNotFound),
+    responses=_BYTES | problems(*GUARDED, service.ArtifactNotFound),
 )
 async def download_artifact(
     artifact_id: ArtifactRef, caller: Caller, session: Session, storage: StorageDep

@@ -1,6 +1,6 @@
 """Errors of the API: small classes whose docstring is the message, answered as RFC 9457 problems."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar
 
@@ -26,12 +26,18 @@ class AppError(Exception):
     hint: ClassVar[str | None] = None
 
     def __init__(
-        self, detail: str | None = None, *, hint: str | None = None, errors: Sequence[FieldProblem] = ()
+        self,
+        detail: str | None = None,
+        *,
+        hint: str | None = None,
+        errors: Sequence[FieldProblem] = (),
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail or type(self).__doc__)
         self.detail = str(self)
         self.advice = hint or type(self).hint
         self.errors = tuple(errors)
+        self.headers = dict(headers or {})
 
 
 def problems(*errors: type[AppError]) -> dict[int | str, dict[str, Any]]:
@@ -68,7 +74,7 @@ def _app_error(request: Request, error: Exception) -> JSONResponse:
         hint=error.advice,
         errors=error.errors,
     )
-    return answer(request, problem)
+    return answer(request, problem, error.headers)
 
 
 def _pointer(location: tuple[int | str, ...], body: Any) -> str:

@@ -6,6 +6,8 @@ from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.core.bell import Bell
+from app.core.limiter import Limiter
+from app.core.sealing import Sealer
 from app.core.signing import Signer
 from app.core.storage import Storage
 from app.settings import Settings
@@ -31,8 +33,18 @@ def _storage(request: Request) -> Storage:
     return cast("Storage", request.app.state.storage)
 
 
+def _limiter(request: Request) -> Limiter:
+    return cast("Limiter", request.app.state.limiter)
+
+
+def _sealer(request: Request) -> Sealer:
+    return cast("Sealer", request.app.state.sealer)
+
+
 SettingsDep = Annotated[Settings, Depends(_settings)]
 SessionsDep = Annotated[async_sessionmaker[AsyncSession], Depends(_sessions)]
 BellDep = Annotated[Bell, Depends(_bell)]
 SignerDep = Annotated[Signer, Depends(_signer)]
 StorageDep = Annotated[Storage, Depends(_storage)]
+LimiterDep = Annotated[Limiter, Depends(_limiter)]
+SealerDep = Annotated[Sealer, Depends(_sealer)]

@@ -1,12 +1,21 @@
-"""Structured logs, and a request id on every request."""
+"""Structured logs, and what every request has: an id, headers that belong on any answer, a line in the log."""
 
 import logging
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
 
 import structlog
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.ids import Prefix, new_id
+
+HEADER = "X-Request-Id"
+_ACCEPTED = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_EXTRA = "answer_headers"
+log = structlog.get_logger()
 
 
 def configure_logs(level: str) -> None:
@@ -24,7 +33,12 @@ def configure_logs(level: str) -> None:
     )
 
 
-class RequestIds:
+def add_headers(scope: Scope, headers: Mapping[str, str]) -> None:
+    """Put these on the answer, whatever it will be: also on a file, a stream or an error."""
+    scope[_EXTRA].update(headers)
+
+
+class Telemetry:
     """Pure ASGI, so that streamed bodies pass through untouched."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -34,12 +48,32 @@ class RequestIds:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = scope["request_id"] = new_id(Prefix.REQUEST)
+        request_id = scope["request_id"] = _request_id(scope)
+        extra = scope[_EXTRA] = {HEADER: request_id}
+        began, status = time.monotonic(), 0
 
-        async def send_with_id(message: Message) -> None:
+        async def send_marked(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+                status = message["status"]
+                MutableHeaders(scope=message).update(extra)
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            await self.app(scope, receive, send_with_id)
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        try:
+            await self.app(scope, receive, send_marked)
+        finally:
+            log.info("request", status=status, ms=round((time.monotonic() - began) * 1000, 1), **_about(scope))
+
+
+def _request_id(scope: Scope) -> str:
+    """The caller's own id, if it can be one, so that both logs can be read together."""
+    given = Headers(scope=scope).get(HEADER, "")
+    return given if _ACCEPTED.fullmatch(given) else new_id(Prefix.REQUEST)
+
+
+def _about(scope: Scope) -> dict[str, Any]:
+    """The route's pattern, not the path: a path may hold a signed link."""
+    route = scope.get("route")
+    return {"method": scope["method"], "route": getattr(route, "path", None)}

@@ -12,8 +12,8 @@ from app.core.errors import problems
 from app.core.resources import SettingsDep
 from app.core.signing import InvalidToken
 from app.fleet import repository, service
-from app.identity.caller import Caller
-from app.identity.service import Unauthorized
+from app.identity.caller import GUARDED, Caller
+from app.identity.routing import Route
 from whetstone.contract.steps import (
     Checkpoint,
     Enrol,
@@ -35,7 +35,7 @@ ALIVE = timedelta(seconds=60)  # a worker shows itself every ten seconds
 MESSAGE_BYTES = 64 * 2**20  # what a worker takes from its child; a search of 500 candidates has much to tell
 
 router = APIRouter(prefix="/v1/worker", tags=["worker protocol"], max_body_size=MESSAGE_BYTES)
-targets_router = APIRouter(prefix="/v1", tags=["targets"])
+targets_router = APIRouter(prefix="/v1", tags=["targets"], route_class=Route)
 
 _token = HTTPBearer(auto_error=False, description="A step token, an attempt token, or the fleet token")
 
@@ -132,7 +132,7 @@ async def fail(body: Fail, token: Token, session: Session, fleet: FleetDep) -> N
     await service.fail(session, fleet, token, body)
 
 
-@targets_router.get("/targets", responses=problems(Unauthorized))
+@targets_router.get("/targets", responses=problems(*GUARDED))
 async def list_targets(_caller: Caller, session: Session) -> tuple[TargetRead, ...]:
     """Every target, and how many living workers offer it now."""
     workers = await repository.living_workers(session, datetime.now(UTC) - ALIVE)

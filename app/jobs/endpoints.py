@@ -13,8 +13,9 @@ from app.core.resources import BellDep, SessionsDep, StorageDep
 from app.datasets.service import DatasetNotFound
 from app.fleet.endpoints import FleetDep
 from app.fleet.service import NothingFound, SearchOver
-from app.identity.caller import Caller
-from app.identity.service import Unauthorized
+from app.identity.caller import GUARDED, Caller
+from app.identity.once import ONCE, ONCE_ERRORS
+from app.identity.routing import Route
 from app.jobs import service
 from app.jobs.checks import REFUSALS
 from app.jobs.events import follow
@@ -26,10 +27,15 @@ from whetstone.contract.pages import Page
 from whetstone.contract.reports import JobReport
 from whetstone.contract.types import JobRef
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=Route)
 
 
-@router.post("", status_code=202, responses=problems(Unauthorized, ModelNotFound, DatasetNotFound, *REFUSALS))
+@router.post(
+    "",
+    status_code=202,
+    dependencies=[ONCE],
+    responses=problems(*GUARDED, *ONCE_ERRORS, ModelNotFound, DatasetNotFound, *REFUSALS),
+)
 async def submit_job(
     spec: Annotated[JobSpec, Body(openapi_examples=OPENAPI_EXAMPLES)],
     caller: Caller,
@@ -40,20 +46,25 @@ async def submit_job(
     return await service.read(session, await service.submit(session, fleet, caller, spec))
 
 
-@router.get("", responses=problems(Unauthorized, InvalidCursor))
+@router.get("", responses=problems(*GUARDED, InvalidCursor))
 async def list_jobs(caller: Caller, session: Session, paging: Paging) -> Page[JobRead]:
     """Jobs, newest first."""
     page = await JobRepository(session, caller.tenant_id).page(paging)
     return Page(items=tuple([await service.read(session, row) for row in page.items]), next_cursor=page.next_cursor)
 
 
-@router.get("/{job_id}", responses=problems(Unauthorized, JobNotFound))
+@router.get("/{job_id}", responses=problems(*GUARDED, JobNotFound))
 async def get_job(job_id: JobRef, caller: Caller, session: Session) -> JobRead:
     """One job with its steps."""
     return await service.read(session, await JobRepository(session, caller.tenant_id).get(job_id))
 
 
-@router.post("/{job_id}/cancel", status_code=202, responses=problems(Unauthorized, JobNotFound, service.JobFinished))
+@router.post(
+    "/{job_id}/cancel",
+    status_code=202,
+    dependencies=[ONCE],
+    responses=problems(*GUARDED, *ONCE_ERRORS, JobNotFound, service.JobFinished),
+)
 async def cancel_job(job_id: JobRef, caller: Caller, session: Session) -> JobRead:
     """Stop a job that has not finished."""
     return await service.read(session, await service.cancel(session, caller, job_id))
@@ -62,7 +73,8 @@ async def cancel_job(job_id: JobRef, caller: Caller, session: Session) -> JobRea
 @router.post(
     "/{job_id}/finish",
     status_code=202,
-    responses=problems(Unauthorized, JobNotFound, service.JobFinished, SearchOver, NothingFound),
+    dependencies=[ONCE],
+    responses=problems(*GUARDED, *ONCE_ERRORS, JobNotFound, service.JobFinished, SearchOver, NothingFound),
 )
 async def finish_job(job_id: JobRef, caller: Caller, session: Session) -> JobRead:
     """End the search now and take the best it has found so far, which is then proven like any result."""
@@ -75,7 +87,7 @@ async def existing_job(job_id: JobRef, caller: Caller, sessions: SessionsDep) ->
         return (await JobRepository(session, caller.tenant_id).get(job_id)).id
 
 
-@router.get("/{job_id}/events", response_class=EventSourceResponse, responses=problems(Unauthorized, JobNotFound))
+@router.get("/{job_id}/events", response_class=EventSourceResponse, responses=problems(*GUARDED, JobNotFound))
 async def stream_events(
     job_id: Annotated[str, Depends(existing_job)],
     sessions: SessionsDep,
@@ -87,7 +99,7 @@ async def stream_events(
         yield ServerSentEvent(data=event, event=event.kind, id=str(event.seq))
 
 
-@router.get("/{job_id}/report", responses=problems(Unauthorized, JobNotFound, service.ReportNotReady))
+@router.get("/{job_id}/report", responses=problems(*GUARDED, JobNotFound, service.ReportNotReady))
 async def get_report(job_id: JobRef, caller: Caller, session: Session) -> JobReport:
     """What was measured, and the verdict."""
     return await service.read_report(session, caller, job_id)
@@ -96,7 +108,7 @@ async def get_report(job_id: JobRef, caller: Caller, session: Session) -> JobRep
 @router.get(
     "/{job_id}/report.html",
     response_class=FileResponse,
-    responses=problems(Unauthorized, JobNotFound, artifacts.ArtifactNotFound),
+    responses=problems(*GUARDED, JobNotFound, artifacts.ArtifactNotFound),
 )
 async def get_report_page(job_id: JobRef, caller: Caller, session: Session, storage: StorageDep) -> FileResponse:
     """The report as one self-contained page."""
@@ -105,7 +117,7 @@ async def get_report_page(job_id: JobRef, caller: Caller, session: Session, stor
     return FileResponse(storage.local_path(row.file.key), media_type=row.media_type)
 
 
-@router.get("/{job_id}/artifacts", responses=problems(Unauthorized, JobNotFound))
+@router.get("/{job_id}/artifacts", responses=problems(*GUARDED, JobNotFound))
 async def list_artifacts(job_id: JobRef, caller: Caller, session: Session) -> tuple[ArtifactRead, ...]:
     """The files that came out."""
     await JobRepository(session, caller.tenant_id).get(job_id)

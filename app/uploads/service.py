@@ -1,6 +1,6 @@
 """Uploads: stream the bytes in, write the row and its inspection step, hear what the inspection found."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -92,13 +92,16 @@ async def wait_inspected(
             seconds -= LOOK_AGAIN_SECONDS
 
 
-async def delete(session: AsyncSession, kind: Kind[RowT], tenant_id: TenantID, row_id: str) -> None:
-    """Delete the row, and its bytes unless something else of the tenant has the same content."""
+async def delete(
+    session: AsyncSession, kind: Kind[RowT], tenant_id: TenantID, row_id: str, check: Callable[[RowT], None]
+) -> None:
+    """Delete the row if `check` has nothing against it, and its bytes unless something else has the same content."""
     row = await kind.repository(session, tenant_id).get(row_id, for_update=True)
     steps = StepRepository(session, tenant_id)
     for step in await steps.of_subject(row.id):
         await fleet_service.request_cancel(session, step)
     await session.flush()  # the next look must not find what was just cancelled
+    check(row)
     if await steps.needs_file(row.file_id):
         raise StillInUse
     try:

@@ -82,6 +82,11 @@ def test_openapi_is_complete() -> None:
         assert operation["description"], (path, method)
         if path.startswith("/v1") and path not in ("/v1/login", "/v1/files/{token}"):
             assert "401" in operation["responses"], (path, method)
+        guarded = "429" in operation["responses"] and not path.startswith("/v1/login")
+        if method == "post" and guarded:
+            headers = {parameter["name"] for parameter in operation.get("parameters", ())}
+            assert "Idempotency-Key" in headers, path
+            assert "409" in operation["responses"], path
     orders = schema["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]["application/json"]["examples"]
     assert len(orders) == 3
     refusals = schema["paths"]["/v1/jobs"]["post"]["responses"]["422"]["content"]["application/problem+json"]

@@ -1,0 +1,95 @@
+"""How often a caller may ask: fixed windows of a minute, counted in the broker's Redis or Valkey for all processes."""
+
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+
+import structlog
+from limits import RateLimitItemPerMinute
+from limits.aio.storage import Storage
+from limits.errors import StorageError
+from limits.storage import storage_from_string
+
+from app.core.errors import AppError
+
+WINDOW = 60
+_KOMBU_SOCKET = "redis+socket://"
+_TIMEOUTS = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
+_QUIET_SECONDS = 30.0
+log = structlog.get_logger()
+
+
+class Policy(StrEnum):
+    """What is counted; each has a limit of its own in the settings."""
+
+    REQUESTS = "requests"
+    LOGINS = "logins"
+
+
+class TooManyRequests(AppError):
+    """Too many requests in this minute."""
+
+    code, status = "too_many_requests", 429
+    hint = "Wait as many seconds as Retry-After says."
+
+
+@dataclass(frozen=True)
+class Window:
+    """What is left of the current minute; `resets_in` is in seconds."""
+
+    policy: Policy
+    quota: int
+    remaining: int
+    resets_in: int
+
+    def headers(self) -> dict[str, str]:
+        """The fields of draft-ietf-httpapi-ratelimit-headers-10."""
+        return {
+            "RateLimit-Policy": f'"{self.policy}";q={self.quota};w={WINDOW}',
+            "RateLimit": f'"{self.policy}";r={self.remaining};t={self.resets_in}',
+        }
+
+
+class Limiter:
+    """Counts requests. Where the broker cannot be reached nobody is refused, and the log says so."""
+
+    def __init__(self, url: str, quotas: dict[Policy, int]) -> None:
+        self._storage = _storage(url)
+        self._quotas = quotas
+        self._silent_until = 0.0
+
+    async def hit(self, policy: Policy, who: str) -> Window | None:
+        """Count one request. Returns None when it could not be counted. Raises TooManyRequests."""
+        quota, now = self._quotas[policy], time.time()
+        resets_in = WINDOW - int(now) % WINDOW
+        item = RateLimitItemPerMinute(quota, namespace="whetstone")
+        try:
+            # One round trip: windows begin with the clock's minute, so how long they last need not be asked for.
+            count = await self._storage.incr(item.key_for(policy, who, str(int(now) // WINDOW)), WINDOW)
+        except StorageError as error:
+            self._warn(error)
+            return None
+        window = Window(policy, quota, max(0, quota - count), resets_in)
+        if count > quota:
+            raise TooManyRequests(headers=window.headers() | {"Retry-After": str(resets_in)})
+        return window
+
+    def _warn(self, error: Exception) -> None:
+        if time.monotonic() >= self._silent_until:
+            self._silent_until = time.monotonic() + _QUIET_SECONDS
+            log.warning("requests are not limited: the broker cannot be reached", error=str(error))
+
+
+def _storage(url: str) -> Storage:
+    """Counters where the broker is; a broker that is no Redis leaves each process to count for itself."""
+    if url.startswith(_KOMBU_SOCKET):
+        path = url.removeprefix(_KOMBU_SOCKET).replace("virtual_host=", "db=")
+        url = f"redis+unix://{path}"
+    if not url.startswith(("redis", "valkey")):
+        return _async(storage_from_string("async+memory://", wrap_exceptions=True))
+    return _async(storage_from_string(f"async+{url}", implementation="redispy", wrap_exceptions=True, **_TIMEOUTS))
+
+
+def _async(storage: object) -> Storage:
+    assert isinstance(storage, Storage)  # noqa: S101 - the scheme says so
+    return storage
