@@ -10,7 +10,8 @@ from app.fleet.endpoints import targets_router as targets
 from app.identity.endpoints import router as identity
 from app.jobs.endpoints import router as jobs
 from app.models.endpoints import router as models
+from app.webhooks.endpoints import router as webhooks
 
 router = APIRouter()
-for part in (models, datasets, jobs, artifacts, targets, identity, worker_protocol, health):
+for part in (models, datasets, jobs, artifacts, targets, webhooks, identity, worker_protocol, health):
     router.include_router(part)

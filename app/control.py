@@ -9,11 +9,15 @@ from app.artifacts import files
 from app.core.bell import Bell
 from app.core.broker import Broker
 from app.core.database import create_engine, sessions
+from app.core.sealing import Sealer
 from app.core.telemetry import configure_logs
 from app.fleet import tasks as fleet_tasks
 from app.identity import once
 from app.outcomes import build_fleet
 from app.settings import Settings
+from app.webhooks import tasks as webhook_tasks
+from app.webhooks.sender import Sender
+from app.webhooks.service import guard_of
 
 CLEAN_SECONDS = 30.0
 log = structlog.get_logger()
@@ -25,6 +29,11 @@ async def run(settings: Settings) -> None:
     engine = create_engine(settings.database_url, settings.pool_size)
     open_session, fleet = sessions(engine), build_fleet(settings)
     bell, broker = Bell(settings.database_url), Broker(settings.broker_url)
+    sender = Sender(guard_of(settings.webhooks), settings.webhooks.timeout_seconds)
+    sealer = Sealer(settings.secret_key.get_secret_value())
+
+    async def send_webhooks() -> None:
+        await webhook_tasks.Postman(open_session, sealer, sender, settings.webhooks).run(bell)
 
     async def sweep_steps() -> None:
         await fleet_tasks.sweep_once(open_session, fleet)
@@ -36,10 +45,12 @@ async def run(settings: Settings) -> None:
     async def sweep_rows() -> None:
         async with open_session.begin() as session:
             await once.sweep(session)
+            await webhook_tasks.sweep(session)
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(bell.run())
         tasks.create_task(_again_and_again(0, lambda: fleet_tasks.relay_forever(open_session, bell, broker)))
+        tasks.create_task(_again_and_again(0, send_webhooks))
         tasks.create_task(_again_and_again(settings.lease.sweep_every, sweep_steps))
         tasks.create_task(_again_and_again(CLEAN_SECONDS, sweep_files))
         tasks.create_task(_again_and_again(CLEAN_SECONDS, sweep_rows))

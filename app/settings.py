@@ -1,5 +1,6 @@
 """Every setting of the control plane, read from `WHETSTONE_…` variables when asked for, never at import."""
 
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
@@ -40,6 +41,18 @@ class RateSettings(BaseModel):
     logins: int = Field(default=10, ge=1)
 
 
+class WebhookSettings(BaseModel):
+    """When a failed delivery is sent again (seconds after each failure, a day in all), and where webhooks may lead."""
+
+    model_config = ConfigDict(frozen=True)
+
+    retry_seconds: tuple[float, ...] = (5, 60, 300, 1800, 7200, 10_800, 18_000, 21_600, 25_200)
+    timeout_seconds: float = Field(default=15, gt=0)
+    disable_after_hours: float = Field(default=72, ge=0)
+    allow_http: bool = False
+    allowed_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+
+
 class Settings(BaseSettings):
     """`WHETSTONE_DATABASE_URL`, `WHETSTONE_LEASE__SECONDS`, …; see docs/settings.md."""
 
@@ -58,6 +71,7 @@ class Settings(BaseSettings):
     lease: LeaseSettings = LeaseSettings()
     limits: LimitSettings = LimitSettings()
     rates: RateSettings = RateSettings()
+    webhooks: WebhookSettings = WebhookSettings()
     cors_origins: tuple[str, ...] = ()
 
 

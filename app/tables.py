@@ -9,13 +9,14 @@ from app.identity.tables import ApiKeyRow, StoredAnswerRow, UserRow
 from app.jobs.tables import JobEventRow, JobRow
 from app.models.tables import ModelRow
 from app.tenants.tables import TenantRow
+from app.webhooks.tables import AttemptRow, DeliveryRow, EventRow, WebhookRow
 
 TABLES = (
     TenantRow,
     UserRow,
     ApiKeyRow,
-    FileRow,
     StoredAnswerRow,
+    FileRow,
     DoomedObjectRow,
     ModelRow,
     DatasetRow,
@@ -25,5 +26,9 @@ TABLES = (
     WorkerRow,
     ArtifactRow,
     OutboxRow,
+    WebhookRow,
+    EventRow,
+    DeliveryRow,
+    AttemptRow,
 )
 metadata = Base.metadata

@@ -4,19 +4,16 @@ Exit codes: 0 done (for a job: improved), 1 failed, 2 wrong usage, 3 service not
 4 refused by the service, 10 no gain (the original was returned), 11 over budget.
 """
 
-import json
 import sys
-from collections.abc import Iterable
 from enum import IntEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
-from rich.table import Table
 
-from whetstone import config, show
+from whetstone import cli_webhooks, config, show
 from whetstone.client import DEFAULT_URL, Client, log_in
 from whetstone.contract.jobs import Assurance, Budget, JobSpec, Measurement, Objective, Recipe
 from whetstone.contract.learning import Finetune
@@ -27,6 +24,7 @@ from whetstone.contract.reports import JobReport, VerdictKind
 from whetstone.contract.search import Limit, Search
 from whetstone.contract.targets import Target
 from whetstone.errors import ApiError, JobFailed, NotLoggedIn, Unreachable, UploadRejected, WhetstoneError
+from whetstone.printing import AsJson, out, print_all, print_row
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 models = typer.Typer(no_args_is_help=True, help="Upload and list models.")
@@ -35,8 +33,8 @@ jobs = typer.Typer(no_args_is_help=True, help="List, show, follow, finish and ca
 app.add_typer(models, name="models")
 app.add_typer(datasets, name="datasets")
 app.add_typer(jobs, name="jobs")
+app.add_typer(cli_webhooks.app, name="webhooks")
 
-out = Console()
 err = Console(stderr=True)
 
 
@@ -51,7 +49,6 @@ class Exit(IntEnum):
 
 File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
 Name = Annotated[str | None, typer.Option(help="what to call it; the file's name if left out")]
-AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="the job's id, job_…")]
 
 
@@ -97,14 +94,14 @@ def upload_model(file: File, name: Name = None, as_json: AsJson = False) -> None
         row = client.models.upload(file, name, on_bytes)
     facts = row.facts
     detail = f"{facts.params:,} parameters, opset {facts.opset}" if facts else ""
-    _print(row, f"{row.id}  {row.name}  {detail}", as_json)
+    print_row(row, f"{row.id}  {row.name}  {detail}", as_json)
 
 
 @models.command("list")
 def list_models(as_json: AsJson = False) -> None:
     """All models, newest first."""
     with config.connect() as client:
-        _print_all(client.models.list(), ("id", "name", "state", "size", "created_at"), as_json)
+        print_all(client.models.list(), ("id", "name", "state", "size", "created_at"), as_json)
 
 
 @datasets.command("upload")
@@ -113,14 +110,14 @@ def upload_dataset(file: File, name: Name = None, as_json: AsJson = False) -> No
     with config.connect() as client, show.upload_bar(err, file) as on_bytes:
         row = client.datasets.upload(file, name, on_bytes)
     detail = ", ".join(f"{count} {split}" for split, count in row.facts.splits.items()) if row.facts else ""
-    _print(row, f"{row.id}  {row.name}  {detail}", as_json)
+    print_row(row, f"{row.id}  {row.name}  {detail}", as_json)
 
 
 @datasets.command("list")
 def list_datasets(as_json: AsJson = False) -> None:
     """All datasets, newest first."""
     with config.connect() as client:
-        _print_all(client.datasets.list(), ("id", "name", "state", "size", "created_at"), as_json)
+        print_all(client.datasets.list(), ("id", "name", "state", "size", "created_at"), as_json)
 
 
 @app.command()
@@ -168,7 +165,7 @@ def optimize(
         )
         job = client.jobs.submit(spec)
         if detach:
-            _print(job, job.id, as_json)
+            print_row(job, job.id, as_json)
             return
         report = _follow(client, job.id)
         files = client.jobs.download(job.id, output)
@@ -218,7 +215,7 @@ def _plan(
 def list_jobs(as_json: AsJson = False) -> None:
     """All jobs, newest first."""
     with config.connect() as client:
-        _print_all(client.jobs.list(), ("id", "name", "state", "verdict", "created_at"), as_json)
+        print_all(client.jobs.list(), ("id", "name", "state", "verdict", "created_at"), as_json)
 
 
 @jobs.command("show")
@@ -227,7 +224,7 @@ def show_job(job: JobArgument, as_json: AsJson = False) -> None:
     with config.connect() as client:
         row = client.jobs.get(job)
     steps = "\n".join(f"  {step.kind:<16} {step.state:<10} {step.target or ''}" for step in row.steps)
-    _print(row, f"{row.id}  {row.name}  {row.state}\n{steps}", as_json)
+    print_row(row, f"{row.id}  {row.name}  {row.state}\n{steps}", as_json)
 
 
 @jobs.command("follow")
@@ -244,7 +241,7 @@ def cancel_job(job: JobArgument, as_json: AsJson = False) -> None:
     """Stop a job that has not finished."""
     with config.connect() as client:
         row = client.jobs.cancel(job)
-    _print(row, f"{row.id}  {row.state}", as_json)
+    print_row(row, f"{row.id}  {row.state}", as_json)
 
 
 @jobs.command("finish")
@@ -290,36 +287,12 @@ def _exit_code(report: JobReport) -> int:
             return Exit.OVER_BUDGET
 
 
-def _print(row: BaseModel, line: str, as_json: bool) -> None:
-    if as_json:
-        typer.echo(row.model_dump_json(indent=2))
-    else:
-        out.print(line, highlight=False)
-
-
 def _print_report(report: JobReport, as_json: bool) -> None:
     if as_json:
         typer.echo(report.model_dump_json(indent=2))
     else:
         out.print(show.report_table(report))
         out.print(f"[bold {show.COLOURS[report.verdict.kind]}]{report.verdict.kind}[/]: {report.verdict.reason}")
-
-
-def _print_all(rows: Iterable[BaseModel], fields: tuple[str, ...], as_json: bool) -> None:
-    dumped = [row.model_dump(mode="json") for row in rows]
-    if as_json:
-        typer.echo(json.dumps(dumped, indent=2))
-        return
-    table = Table(box=None, pad_edge=False)
-    for field in fields:
-        table.add_column(field, no_wrap=field == "id", min_width=30 if field == "id" else None)
-    for row in dumped:
-        table.add_row(*(_cell(row[field]) for field in fields))
-    out.print(table)
-
-
-def _cell(value: Any) -> str:
-    return str(value["kind"]) if isinstance(value, dict) else "" if value is None else str(value)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from whetstone.contract.targets import TargetRead
 from whetstone.errors import DamagedDownload, JobFailed, NotLoggedIn, ServerError, Unreachable, UploadRejected, error_of
 from whetstone.repeating import repeated
 from whetstone.sse import read_events
+from whetstone.webhooks import Webhooks
 
 CHUNK = 2**20
 INSPECTION_WAIT = 30
@@ -43,6 +44,7 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 OnBytes = Callable[[int], None]
 OnEvent = Callable[[JobEvent], None]
 ReadT = TypeVar("ReadT", ModelRead, DatasetRead)
+RowT = TypeVar("RowT", bound=BaseModel)
 
 
 class Client:
@@ -60,6 +62,7 @@ class Client:
         self.models = Uploads(self, "/v1/models", ModelRead)
         self.datasets = Uploads(self, "/v1/datasets", DatasetRead)
         self.jobs = Jobs(self)
+        self.webhooks = Webhooks(self)
 
     def me(self) -> Me:
         return Me.model_validate_json(self.request("GET", "/v1/me").content)
@@ -99,6 +102,16 @@ class Client:
             return checked(repeated(send, method))
         except httpx.TransportError as error:
             raise Unreachable(f"{self.url} cannot be reached: {error}") from error
+
+    def pages(self, path: str, kind: type[RowT], **params: str) -> Iterator[RowT]:
+        """Every row of a list, page by page."""
+        adapter: TypeAdapter[Page[RowT]] = TypeAdapter(Page[kind])  # type: ignore[valid-type] # a value here
+        while True:
+            page = adapter.validate_json(self.request("GET", path, params={"limit": "100"} | params).content)
+            yield from page.items
+            if page.next_cursor is None:
+                return
+            params["cursor"] = page.next_cursor
 
     def download(self, artifact: ArtifactRead, path: str | Path, on_bytes: OnBytes | None = None) -> Path:
         """Write an artifact to a file, or under its own name into a folder; its hash is checked.
@@ -150,7 +163,7 @@ class Uploads(Generic[ReadT]):
         self._client = client
         self._path = path
         self._one: TypeAdapter[ReadT] = TypeAdapter(kind)
-        self._page = TypeAdapter(Page[kind])  # type: ignore[valid-type] # the class is a value here
+        self._kind: type[ReadT] = kind
 
     def upload(self, path: str | Path, name: str | None = None, on_bytes: OnBytes | None = None) -> ReadT:
         """Upload a file and wait until it has been inspected. Raises UploadRejected, ApiError."""
@@ -174,7 +187,7 @@ class Uploads(Generic[ReadT]):
 
     def list(self) -> Iterator[ReadT]:
         """All, newest first, page by page."""
-        return _pages(self._client, self._path, self._page)
+        return self._client.pages(self._path, self._kind)
 
     def delete(self, row_id: str) -> None:
         self._client.request("DELETE", f"{self._path}/{row_id}")
@@ -195,7 +208,7 @@ class Jobs:
 
     def list(self) -> Iterator[JobRead]:
         """All, newest first, page by page."""
-        return _pages(self._client, "/v1/jobs", TypeAdapter(Page[JobRead]))
+        return self._client.pages("/v1/jobs", JobRead)
 
     def cancel(self, job_id: str) -> JobRead:
         return JobRead.model_validate_json(self._client.request("POST", f"/v1/jobs/{job_id}/cancel").content)
@@ -276,14 +289,3 @@ def _chunks(path: Path, on_bytes: OnBytes | None) -> Iterator[bytes]:
             yield chunk
             if on_bytes:
                 on_bytes(len(chunk))
-
-
-def _pages(client: Client, path: str, adapter: TypeAdapter[Any]) -> Iterator[Any]:
-    cursor: str | None = None
-    while True:
-        params = {"limit": "100"} | ({"cursor": cursor} if cursor else {})
-        page = adapter.validate_json(client.request("GET", path, params=params).content)
-        yield from page.items
-        if page.next_cursor is None:
-            return
-        cursor = page.next_cursor

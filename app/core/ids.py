@@ -17,6 +17,9 @@ class Prefix(StrEnum):
     FILE = "fil"
     UPLOAD = "upl"
     REQUEST = "req"
+    WEBHOOK = "whk"
+    EVENT = "evt"
+    DELIVERY = "dlv"
 
 
 def new_id(prefix: Prefix) -> str:

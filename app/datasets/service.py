@@ -6,6 +6,7 @@ from app.uploads.service import InspectionListener, Kind
 from whetstone.contract.datasets import DatasetRead
 from whetstone.contract.models import InspectionState
 from whetstone.contract.steps import InputRole, InspectDataset
+from whetstone.contract.webhooks import WebhookKind
 
 
 class DatasetNotFound(AppError):
@@ -18,7 +19,15 @@ class DatasetRepository(TenantRepository[DatasetRow]):
     row, missing = DatasetRow, DatasetNotFound
 
 
-KIND = Kind(DatasetRow, DatasetRepository, Prefix.DATASET, InputRole.DATASET, InspectDataset())
+KIND = Kind(
+    DatasetRow,
+    DatasetRepository,
+    Prefix.DATASET,
+    InputRole.DATASET,
+    InspectDataset(),
+    ready=WebhookKind.DATASET_READY,
+    rejected=WebhookKind.DATASET_REJECTED,
+)
 LISTENER = InspectionListener(KIND)
 
 

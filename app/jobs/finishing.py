@@ -8,13 +8,26 @@ from app.core.tenancy import TenantID
 from app.fleet.repository import StepRepository
 from app.jobs.events import tell
 from app.jobs.tables import JobRow
+from app.webhooks import service as webhooks
 from whetstone.contract.failures import Failure
 from whetstone.contract.jobs import EventKind, JobState, StepState
+from whetstone.contract.webhooks import JobNotice, WebhookKind
 
 
 async def finish(session: AsyncSession, job: JobRow, state: JobState, failure: Failure | None = None) -> None:
     job.state, job.failure, job.finished_at = state, failure, datetime.now(UTC)
     await tell(session, job, EventKind.JOB_FINISHED, job_state=state, failure=failure, verdict=job.verdict)
+    notice = JobNotice(
+        job_id=job.id,
+        name=job.name,
+        state=state,
+        model_id=job.model_id,
+        dataset_id=job.dataset_id,
+        verdict=job.verdict,
+        failure=failure,
+        finished_at=job.finished_at,
+    )
+    await webhooks.emit(session, TenantID(job.tenant_id), WebhookKind(f"job.{state}"), notice)
 
 
 async def finish_if_cancelled(session: AsyncSession, job: JobRow) -> bool:

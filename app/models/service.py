@@ -5,6 +5,7 @@ from app.models.tables import ModelRow
 from app.uploads.service import InspectionListener, Kind
 from whetstone.contract.models import InspectionState, ModelRead
 from whetstone.contract.steps import InputRole, InspectModel
+from whetstone.contract.webhooks import WebhookKind
 
 
 class ModelNotFound(AppError):
@@ -17,7 +18,15 @@ class ModelRepository(TenantRepository[ModelRow]):
     row, missing = ModelRow, ModelNotFound
 
 
-KIND = Kind(ModelRow, ModelRepository, Prefix.MODEL, InputRole.MODEL, InspectModel())
+KIND = Kind(
+    ModelRow,
+    ModelRepository,
+    Prefix.MODEL,
+    InputRole.MODEL,
+    InspectModel(),
+    ready=WebhookKind.MODEL_READY,
+    rejected=WebhookKind.MODEL_REJECTED,
+)
 LISTENER = InspectionListener(KIND)
 
 

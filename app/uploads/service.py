@@ -18,10 +18,12 @@ from app.fleet.repository import StepRepository
 from app.fleet.service import Fleet
 from app.fleet.tables import StepInput, StepRow
 from app.uploads.sniff import checked
+from app.webhooks import service as webhooks
 from whetstone.contract.failures import Failure, FailureCode
 from whetstone.contract.jobs import StepState
 from whetstone.contract.models import InspectionState
 from whetstone.contract.steps import Heartbeat, InputRole, InspectDataset, InspectModel, OutputFile
+from whetstone.contract.webhooks import UploadNotice, WebhookKind
 
 LOOK_AGAIN_SECONDS = 2.0
 RowT = TypeVar("RowT", bound=Any)
@@ -42,6 +44,8 @@ class Kind(Generic[RowT]):
     prefix: Prefix
     role: InputRole
     task: InspectModel | InspectDataset
+    ready: WebhookKind
+    rejected: WebhookKind
 
 
 async def receive(
@@ -97,11 +101,11 @@ async def delete(
 ) -> None:
     """Delete the row if `check` has nothing against it, and its bytes unless something else has the same content."""
     row = await kind.repository(session, tenant_id).get(row_id, for_update=True)
+    check(row)
     steps = StepRepository(session, tenant_id)
     for step in await steps.of_subject(row.id):
         await fleet_service.request_cancel(session, step)
     await session.flush()  # the next look must not find what was just cancelled
-    check(row)
     if await steps.needs_file(row.file_id):
         raise StillInUse
     try:
@@ -139,6 +143,9 @@ class InspectionListener(Generic[RowT]):
         else:
             row.state, row.failure = InspectionState.REJECTED, step.failure or _unknown()
         await ring(session, row.id)
+        kind = self.kind.ready if row.state == InspectionState.READY else self.kind.rejected
+        notice = UploadNotice(id=row.id, name=row.name, state=row.state, failure=row.failure)
+        await webhooks.emit(session, TenantID(row.tenant_id), kind, notice)
 
 
 def _unknown() -> Failure:
