@@ -249,7 +249,7 @@ def finish_job(job: JobArgument, as_json: AsJson = False) -> None:
     """Stop searching and take the best found so far."""
     with config.connect() as client:
         row = client.jobs.finish(job)
-    _print(row, f"{row.id}  finishing with the best so far", as_json)
+    print_row(row, f"{row.id}  finishing with the best so far", as_json)
 
 
 @app.command()
