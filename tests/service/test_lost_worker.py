@@ -32,8 +32,7 @@ def family(pid: int) -> list[psutil.Process]:
     return [process, *process.children(recursive=True)]
 
 
-def test_a_worker_killed_in_the_middle_of_a_step(own: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(digits, "FASHION", tmp_path / "not-installed")  # larger than this service takes
+def test_a_worker_killed_in_the_middle_of_a_step(own: Running, tmp_path: Path) -> None:
     digits.write(tmp_path)
     with Client(own.url, new_tenant(own)) as client:
         model = client.models.upload(tmp_path / "digits.onnx")
