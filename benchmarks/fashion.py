@@ -44,7 +44,13 @@ QUICK = 6_000
 
 def recipe(epochs: int) -> tuple[Pass, ...]:
     learning = Finetune(
-        epochs=epochs, batch_size=128, learning_rate=2e-3, schedule=CosineRate(), losses=LOSSES, augment=(Flip(),)
+        epochs=epochs,
+        learning_rate=3e-3,
+        schedule=CosineRate(),
+        warmup_steps=200,
+        clip_norm=1.0,
+        losses=LOSSES,
+        augment=(Flip(),),
     )
     again = learning.model_copy(update={"epochs": max(epochs // 4, 1), "learning_rate": 1e-4})
     return Prune(granularity=Granularity.CHANNEL, sparsity=0.5, scope=Scope.LAYER), learning, Quantize(), again
