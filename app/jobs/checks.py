@@ -128,8 +128,8 @@ def _check_after(quantized: Quantize, index: int, config: Pass) -> None:
     if not _is_static(quantized):
         why = f"{told}, which leaves {_left_by(quantized)}: no gradient passes that."
         raise InvalidPlan(why, hint="Put `finetune` before it, or quantize to int8 with static activations.")
-    if config.student is not None:
-        raise InvalidPlan(f"{told} and names another student, which is not quantized.", hint="Put `quantize` last.")
+    if config.student is not None or config.width is not None:
+        raise InvalidPlan(f"{told} and trains another student, which is not quantized.", hint="Put `quantize` last.")
 
 
 def _is_static(config: Quantize) -> bool:

@@ -71,6 +71,7 @@ def test_a_dataset_that_does_not_fit(
         ((Quantize(activations=Activations.NONE), Finetune()), "invalid_plan"),
         ((Quantize(precision=Precision.FP16), Finetune()), "invalid_plan"),
         ((Quantize(), Finetune(student=ONE)), "invalid_plan"),
+        ((Quantize(), Finetune(width=0.5)), "invalid_plan"),
         ((Finetune(learn_scales=True), Quantize()), "invalid_plan"),
         ((Prune(exclude=("nowhere",)),), "unknown_layer"),
         ((Quantize(exclude=("dense", "nowhere")),), "unknown_layer"),

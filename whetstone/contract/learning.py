@@ -129,8 +129,9 @@ class Finetune(Learning):
 
     `losses` are weighted and added up; without them it is `loss` where there are labels, and what the teacher makes
     where there are none: its soft labels if it ends in a softmax, its outputs if not. The teacher is the job's original
-    unless another of your models is named; the student is the graph that the recipe has got to, unless another model
-    is named: inputs and outputs must be the same. Without a dataset inputs are made up, at lower trust.
+    unless another of your models is named. The student is the graph that the recipe has got to, unless another model
+    is named, or `width` makes it a copy of the teacher with this share of the channels, hidden units and heads of each
+    layer, its largest: inputs and outputs must be the same. Without a dataset inputs are made up, at lower trust.
 
     After `quantize` to static int8 this is quantization-aware training: weights learn behind their integers, and with
     `learn_scales` so do the scales of weights and activations (best with `adam`). `hold_sparsity` keeps zero what is
@@ -144,6 +145,7 @@ class Finetune(Learning):
     losses: Annotated[tuple[LossTerm, ...], Field(max_length=50)] = ()
     teacher: ModelRef | None = None
     student: ModelRef | None = None
+    width: Annotated[float, Field(gt=0, lt=1)] | None = None
     made_inputs: MadeInputs = MadeInputs()
     hold_sparsity: bool | None = None
     learn_scales: bool = False
@@ -155,4 +157,6 @@ class Finetune(Learning):
     def _told_once(self) -> Self:
         if self.loss is not None and self.losses:
             raise ValueError("give either loss or losses")
+        if self.student is not None and self.width is not None:
+            raise ValueError("give either student or width")
         return self

@@ -20,10 +20,11 @@ from workers.engine.data.splits import Part
 from workers.engine.errors import EngineError
 from workers.engine.graph.graph import Graph
 from workers.engine.passes.errors import NeedsDataset, NeedsModel
-from workers.engine.passes.finetune import FinetunePass, StudentMismatch
+from workers.engine.passes.finetune import FinetunePass
 from workers.engine.passes.graph_pass import Context
 from workers.engine.passes.prune import PrunePass
 from workers.engine.passes.quantize import QuantizePass
+from workers.engine.passes.student import StudentMismatch
 from workers.engine.training.losses import TeacherMismatch
 from workers.engine.training.made_inputs import make_inputs
 from workers.engine.training.objective import UnknownTensor

@@ -1,13 +1,10 @@
 """Train the weights: against labels, against a teacher, or both; on real inputs or, without any, on made-up ones."""
 
 from whetstone.contract.datasets import Split
-from whetstone.contract.failures import FailureCode
 from whetstone.contract.learning import Finetune
 from whetstone.contract.losses import LabelTerm, LossTerm, TeacherTerm
-from whetstone.contract.steps import InputRole
 from workers.engine.data.fit import fixed_at_one
 from workers.engine.data.samples import Samples
-from workers.engine.errors import EngineError
 from workers.engine.graph.edit import separate_statistics
 from workers.engine.graph.graph import Graph
 from workers.engine.graph.layers import parameters_of
@@ -16,6 +13,7 @@ from workers.engine.passes.checks import same_interface
 from workers.engine.passes.errors import BrokenResult, NeedsDataset
 from workers.engine.passes.graph_pass import Context, GraphPass, Outcome
 from workers.engine.passes.learning import Masks, labelled, module_for, telling, trainable
+from workers.engine.passes.student import find_student, teacher_of
 from workers.engine.training.course import Course
 from workers.engine.training.labels import fitting_loss
 from workers.engine.training.loop import Learned, learn
@@ -24,13 +22,6 @@ from workers.engine.training.objective import TERMS, aims_of, without_labels
 from workers.engine.training.teacher import check_inputs
 
 MATRIX_RANK = 2
-
-
-class StudentMismatch(EngineError):
-    """The student does not have the inputs and outputs of the job's model."""
-
-    code = FailureCode.MODEL_MISMATCH
-    hint = "Export the student with the same names, types and axes as the original."
 
 
 def _summary(learned: Learned, samples: int) -> str:
@@ -44,6 +35,10 @@ def _summary(learned: Learned, samples: int) -> str:
 class FinetunePass(GraphPass[Finetune]):
     """After pruning this is recovery, on a quantized graph quantization-aware training, with a student distillation."""
 
+    @property
+    def _keeps_the_graph(self) -> bool:
+        return self.config.student is None and self.config.width is None
+
     def requires(self, graph: Graph, data: Samples | None) -> None:
         if self.config.loss is not None or any(isinstance(term, LabelTerm) for term in self.config.losses):
             labelled(data)
@@ -51,19 +46,8 @@ class FinetunePass(GraphPass[Finetune]):
             check_can_be_made(graph)
         elif not data.has(Split.TRAIN):
             raise NeedsDataset("The dataset has no train split to learn from.", hint="Name its arrays 'train/…'.")
-        if self.config.student is None:
+        if self._keeps_the_graph:
             trainable(graph, self.config.loss, learn_scales=self.config.learn_scales)
-
-    def _student(self, graph: Graph, context: Context) -> Graph:
-        """What is trained: a copy of the graph the recipe has got to, or another model of the same interface."""
-        if self.config.student is None:
-            return graph.copy()
-        student = context.model(InputRole.STUDENT)
-        try:
-            same_interface(graph, student)
-        except BrokenResult as error:
-            raise StudentMismatch from error
-        return student
 
     def _terms(self, graph: Graph, samples: Samples) -> tuple[LossTerm, ...]:
         """What is asked for, or what the data allows."""
@@ -73,13 +57,10 @@ class FinetunePass(GraphPass[Finetune]):
             return (without_labels(graph),)
         return (TERMS[self.config.loss or fitting_loss(graph, samples)](),)
 
-    def _teacher(self, context: Context) -> Graph:
-        return context.model(InputRole.TEACHER if self.config.teacher else InputRole.MODEL)
-
     def _samples(self, data: Samples | None, context: Context) -> Made:
         if data is not None:
             return Made(data, ())
-        config, teacher = self.config, self._teacher(context)
+        config, teacher = self.config, teacher_of(self.config, context)
         return make_inputs(
             teacher,
             config.made_inputs,
@@ -100,7 +81,7 @@ class FinetunePass(GraphPass[Finetune]):
 
     def ensures(self, before: Graph, after: Graph) -> None:
         same_interface(before, after)
-        if self.config.student is not None:
+        if not self._keeps_the_graph:
             return
         for weight in (each for each in parameters_of(before) if self._holds(before, each.name)):
             was_zero = before.weight(weight.name) == weight.zero_point
@@ -109,7 +90,7 @@ class FinetunePass(GraphPass[Finetune]):
 
     def _course(self, after: Graph, samples: Samples, context: Context) -> tuple[Trainable, Course]:
         terms = self._terms(after, samples)
-        teacher = self._teacher(context) if any(isinstance(term, TeacherTerm) for term in terms) else None
+        teacher = teacher_of(self.config, context) if any(isinstance(term, TeacherTerm) for term in terms) else None
         if teacher is not None:
             check_inputs(teacher, after)
         objective = aims_of(after, terms, teacher)
@@ -131,13 +112,15 @@ class FinetunePass(GraphPass[Finetune]):
         )
 
     def run(self, graph: Graph, data: Samples | None, context: Context) -> Outcome:
-        after, made = self._student(graph, context), self._samples(data, context)
+        student, made = find_student(self.config, graph, data, context), self._samples(data, context)
+        after = student.graph
         separate_statistics(after)
         module, course = self._course(after, made.samples, context)
         learned = learn(module, course)
         module.write_back(after)
         summary = _summary(learned, made.samples.count(Split.TRAIN))
-        return Outcome(after, summary, curves=learned.curves(), notes=(*self._notes(course, learned), *made.notes))
+        notes = (*student.notes, *self._notes(course, learned), *made.notes)
+        return Outcome(after, summary, student.layers, learned.curves(), notes)
 
     def _notes(self, course: Course, learned: Learned) -> tuple[str, ...]:
         notes = []
