@@ -1,17 +1,25 @@
 """Augmentations: same shapes, changed values, the same ones under the same seed; refused where they do not fit."""
 
+import math
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 from pydantic import TypeAdapter
 
+from tests.engine import models
 from whetstone.contract import augmentation as kinds
 from whetstone.contract.augmentation import Augmentation
+from whetstone.contract.learning import Learning
 from workers.engine.data.augmentation import UnfitAugmentation, augmented, check_augmentations
 from workers.engine.data.errors import DatasetMismatch
 from workers.engine.data.samples import open_dataset
+from workers.engine.graph.graph import Graph
+from workers.engine.passes.learning import trainable
+from workers.engine.training.course import Course
+from workers.engine.training.loop import learn
 
 SHAPES = {
     "images": (8, 3, 20, 24),
@@ -58,6 +66,59 @@ def test_changes_values_as_the_seed_says(name: str, config: Augmentation) -> Non
     assert not torch.equal(first, other)
     assert not torch.equal(first, kept)
     assert torch.equal(inputs["x"], kept)
+
+
+def test_each_kind_of_the_contract_is_tried() -> None:
+    (union, _) = get_args(Augmentation)
+    assert {config.kind for _, config in EACH} == {kind.model_fields["kind"].default for kind in get_args(union)}
+
+
+def learned(name: str, folder: Path, seed: int, *augment: Augmentation) -> torch.Tensor:
+    """The weight of a linear model of this kind of input, after two epochs."""
+    rank = "N," + ",".join(map(str, SHAPES[name][1:]))
+    size = math.prod(SHAPES[name][1:])
+    body = f"g (float[{rank}] x) => (float[N,3] y) {{ f = Flatten(x) y = MatMul(f, w) }}"
+    graph = Graph(models.with_weights(models.parsed(body), w=np.zeros((size, 3), np.float32)))
+    np.savez(folder / "d.npz", **{"train/x": values(name)["x"].numpy(), "train/labels": np.arange(8) % 3})
+    data, learning = (
+        open_dataset(folder / "d.npz", folder),
+        Learning(epochs=2, batch_size=4, seed=seed, augment=augment),
+    )
+    module, objective = trainable(graph, None, data)
+    learn(module, Course(data, learning, objective, 1))
+    return module.weights["w"].detach()
+
+
+@pytest.mark.parametrize(("name", "config"), EACH)
+def test_learning_with_it_depends_on_the_seed_alone(name: str, config: Augmentation, tmp_path: Path) -> None:
+    first, again = (learned(name, tmp_path, 3, config) for _ in range(2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, learned(name, tmp_path, 3))
+
+
+SOMETIMES = [
+    ("images", kinds.Flip(probability=0.3)),
+    ("images", kinds.Crop(probability=0.3)),
+    ("images", kinds.Rotate(degrees=45, probability=0.3)),
+    ("images", kinds.Colour(probability=0.3)),
+    ("images", kinds.Erase(probability=0.3)),
+    ("sound", kinds.Gain(probability=0.3)),
+    ("sound", kinds.Noise(probability=0.3)),
+    ("sound", kinds.Shift(probability=0.3)),
+]
+
+
+@pytest.mark.parametrize(("name", "config"), SOMETIMES)
+def test_probability_is_that_of_each_sample(name: str, config: Augmentation) -> None:
+    inputs = {"x": torch.rand(400, *SHAPES[name][1:], generator=torch.Generator().manual_seed(1))}
+    moved = (after(config, inputs) - inputs["x"]).abs().flatten(1).amax(1) > 1e-4
+    assert float(moved.float().mean()) == pytest.approx(0.3, abs=0.08)
+
+
+def test_a_lone_sample_is_augmented_too() -> None:
+    for name, config in EACH:
+        inputs = {"x": values(name)["x"][:1]}
+        assert torch.isfinite(after(config, inputs)).all()
 
 
 @pytest.mark.parametrize(("name", "config"), EACH)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import assert_never
 
 import kornia.augmentation as K  # noqa: N812 - kornia's own convention
+import torch
 from torch import Tensor
 
 from whetstone.contract.augmentation import Colour, Crop, Erase, Flip, ImageAugmentation, Rotate
@@ -28,19 +29,26 @@ def _colour(config: Colour, images: Tensor) -> Tensor:
     return jiggle(scaled.clamp(0, 1)) * span + config.low  # type: ignore[no-any-return]
 
 
+def _crop(config: Crop, images: Tensor) -> Tensor:
+    """Kornia crops all of a batch or none; here each image is drawn for itself."""
+    cropped: Tensor = K.RandomResizedCrop((images.shape[2], images.shape[3]), scale=(config.scale, 1.0), p=1.0)(images)
+    chosen = torch.rand(len(images), 1, 1, 1, device=images.device) < config.probability
+    return torch.where(chosen, cropped, images)
+
+
 def augment_images(config: ImageAugmentation, images: Tensor) -> Tensor:
     """Images of the same shape; drawn for each sample. Raises DatasetMismatch for colours out of range."""
-    changed: Tensor = _transform(config, (images.shape[2], images.shape[3]))(images)
+    changed: Tensor = _transform(config)(images)
     return changed
 
 
-def _transform(config: ImageAugmentation, size: tuple[int, int]) -> Callable[[Tensor], Tensor]:
+def _transform(config: ImageAugmentation) -> Callable[[Tensor], Tensor]:
     match config:
         case Flip():
             flip = K.RandomHorizontalFlip if config.direction == "horizontal" else K.RandomVerticalFlip
             return flip(p=config.probability)
         case Crop():
-            return K.RandomResizedCrop(size, scale=(config.scale, 1.0), p=config.probability)
+            return lambda images: _crop(config, images)
         case Rotate():
             return K.RandomRotation(config.degrees, p=config.probability)
         case Colour():
