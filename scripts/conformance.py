@@ -19,6 +19,7 @@ from rich.progress import track
 
 from scripts.gradients import ENOUGH, Verdict, check_gradient, told
 from workers.engine.graph.backend import TorchBackend
+from workers.engine.graph.ops.program import NodeFailed
 
 PAGE = Path(__file__).parents[1] / "docs" / "ops.md"
 INTRODUCTION = """# Operators
@@ -96,7 +97,9 @@ def _outcome(case: Any) -> str:
         return "not known"
     except AssertionError:
         return "another result"
-    except Exception as error:  # noqa: BLE001 - whatever an op raises is a failed case
+    except NodeFailed as error:
+        return type(error.why).__name__
+    except Exception as error:  # noqa: BLE001 - whatever else goes wrong is a failed case
         return type(error).__name__
     return ""
 

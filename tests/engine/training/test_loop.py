@@ -16,9 +16,10 @@ from workers.engine.graph.graph import Graph
 from workers.engine.graph.trainable import Trainable
 from workers.engine.passes.learning import trainable
 from workers.engine.training.course import Course
-from workers.engine.training.gradients import NeedsCuda, TrainingDiverged
-from workers.engine.training.loop import Learned, OutOfMemory, learn
+from workers.engine.training.gradients import NeedsCuda
+from workers.engine.training.loop import Learned, learn
 from workers.engine.training.schedule import DatasetTooSmall
+from workers.engine.training.trouble import CannotRun, OutOfMemory, TrainingDiverged
 
 
 def samples(folder: Path, **arrays: np.ndarray[Any, Any]) -> Samples:
@@ -147,8 +148,30 @@ def test_memory_that_runs_out_is_told(tmp_path: Path) -> None:
     constants = {"axes": np.array([1]), "w": np.ones((1, 1), np.float32)}
     graph = Graph(models.with_weights(models.parsed(body), **constants))
     data = samples(tmp_path, x=np.ones((20, 1), np.float32), labels=np.ones(20, np.float32))
-    with pytest.raises(OutOfMemory):
+    with pytest.raises(OutOfMemory, match="Memory ran out in step 1 at 'made'") as caught:
         taught(graph, data, Learning(loss=LabelLoss.MSE))
+    assert caught.value.layer == "made"
+
+
+def test_a_lone_sample_that_cannot_be_normalized_is_told_with_its_layer(tmp_path: Path) -> None:
+    body = "g (float[N,3] x) => (float[N,3] y) { [norm] y = BatchNormalization(x, s, b, m, v) }"
+    vectors = {"s": np.ones(3), "b": np.zeros(3), "m": np.zeros(3), "v": np.ones(3)}
+    graph = Graph(models.with_weights(models.parsed(body), **{n: v.astype(np.float32) for n, v in vectors.items()}))
+    x = np.ones((2, 3), np.float32)
+    with pytest.raises(CannotRun, match="A BatchNormalization cannot be run in step 1 at 'norm'") as caught:
+        taught(graph, samples(tmp_path, **{"train/x": x, "train/labels": np.array([0, 1])}), Learning())
+    assert caught.value.layer == "norm"
+
+
+def test_validation_that_is_not_finite_names_the_layer(tmp_path: Path) -> None:
+    body = "g (float[N,1] x) => (float[N,1] y) { [bad] h = Log(x) y = Gemm(h, w) }"
+    graph = Graph(models.with_weights(models.parsed(body), w=np.ones((1, 1), np.float32)))
+    x = np.ones((40, 1), np.float32)
+    held_out = np.random.default_rng(0).permutation(40)[:4]
+    x[held_out] = -1
+    data = samples(tmp_path, **{"train/x": x, "train/labels": x[:, 0]})
+    with pytest.raises(TrainingDiverged, match="at 'bad'"):
+        taught(graph, data, Learning())
 
 
 def test_one_sample_is_too_few(tmp_path: Path) -> None:

@@ -19,13 +19,6 @@ from workers.engine.training.teacher import Teacher
 Inputs = Mapping[str, Tensor]
 
 
-class TrainingDiverged(EngineError):
-    """The loss became infinite or NaN."""
-
-    code = FailureCode.TRAINING_DIVERGED
-    hint = "Lower the learning rate, or limit the gradient with clip_norm."
-
-
 class NeedsCuda(EngineError):
     """Mixed precision is for CUDA devices, and this worker has none."""
 

@@ -3,20 +3,17 @@
 import math
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from whetstone.contract.datasets import Split
-from whetstone.contract.failures import FailureCode
 from whetstone.contract.learning import Mode
 from workers.engine.data.archive import Array
 from workers.engine.data.augmentation import augmented, check_augmentations
 from workers.engine.data.augmentation_mixing import Mixed
 from workers.engine.data.samples import Batch
-from workers.engine.errors import EngineError
 from workers.engine.graph.trainable import Trainable
 from workers.engine.training import keeping
 from workers.engine.training.course import Course
@@ -25,7 +22,6 @@ from workers.engine.training.gradients import (
     Gradients,
     NotFinite,
     Pupil,
-    TrainingDiverged,
     device_of,
     set_modes,
 )
@@ -36,15 +32,9 @@ from workers.engine.training.progress import Epoch, Hooks, Learned
 from workers.engine.training.replicas import spread
 from workers.engine.training.schedule import Plan, divide, seed_step
 from workers.engine.training.teacher import open_teacher
+from workers.engine.training.trouble import TrainingDiverged, typed_failures
 
 __all__ = ["Course", "Epoch", "Hooks", "Learned", "TrainingDiverged", "divide", "learn"]
-
-
-class OutOfMemory(EngineError):
-    """Learning needed more memory than there is."""
-
-    code = FailureCode.OUT_OF_MEMORY
-    hint = "Use a smaller batch_size, with accumulate to make up for it."
 
 
 def _mixed_labels(targets: Targets | None, mixed: Mixed) -> Targets | None:
@@ -139,6 +129,8 @@ class _Loop:
         for batch in self._batches(self.validation_rows):
             for inputs, targets, share in self.pupil.pieces(*self._tensors(batch)):
                 found, made = self.pupil.judge(inputs, targets)
+                if not torch.isfinite(found):
+                    raise NotFinite(self.module.first_not_finite(inputs))
                 loss += float(found) * share * batch.size
                 output = made[self.course.objective.output]
                 correct = None if targets is None else self.course.objective.correct(output, targets.labels)
@@ -152,8 +144,6 @@ class _Loop:
         for rows in self.plan.steps_of(len(self.at.epochs))[self.at.steps_in_epoch :]:
             self._step(rows)
         validation_loss, accuracy = self._validate()
-        if not math.isfinite(validation_loss):
-            raise NotFinite(None)
         self.at.epochs.append(Epoch(self.at.loss_in_epoch / self.at.steps_in_epoch, validation_loss, accuracy))
         self.at.steps_in_epoch, self.at.loss_in_epoch = 0, 0.0
         self._keep_best(validation_loss)
@@ -185,39 +175,21 @@ class _Loop:
 
     def run(self) -> Learned:
         resumed_at = self._go_on()
-        try:
+        with typed_failures(lambda: self.at.steps + 1, self._fall_back):
             while not self._is_over():
                 self._epoch()
                 self.course.hooks.after_epoch(self._share_done(), len(self.at.epochs), self.at.epochs[-1])
-        except NotFinite as error:
-            self._diverged(error)
         best = self.at.best_epoch if self.learning.early_stopping and self.best_state else 0
         if best:
             self.module.load_state_dict(self.best_state)
         return Learned(tuple(self.at.epochs), self.at.steps, best or len(self.at.epochs), resumed_at)
 
-    def _diverged(self, error: NotFinite) -> None:
-        """Leave the best weights so far in the module, and say where it happened."""
-        kept = ""
-        if self.best_state:
-            self.module.load_state_dict(self.best_state)
-            kept = f" Until then epoch {self.at.best_epoch} was the best (validation loss {self.at.best_loss:.4g})."
-        where = f" at '{error.layer}'" if error.layer else ""
-        told = f"The loss became infinite or NaN in step {self.at.steps + 1}{where}.{kept}"
-        raise TrainingDiverged(told, layer=error.layer) from error
-
-
-@contextmanager
-def _memory_errors() -> Iterator[None]:
-    """PyTorch tells in words that the CPU's memory ran out, and by a class that a device's did."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise OutOfMemory from error
-    except RuntimeError as error:
-        if "allocate memory" in str(error):
-            raise OutOfMemory from error
-        raise
+    def _fall_back(self) -> str:
+        """Leave the best weights so far in the module, and say which they are."""
+        if not self.best_state:
+            return ""
+        self.module.load_state_dict(self.best_state)
+        return f" Until then epoch {self.at.best_epoch} was the best (validation loss {self.at.best_loss:.4g})."
 
 
 def _pupil(module: Trainable, course: Course) -> Pupil:
@@ -234,13 +206,14 @@ def learn(module: Trainable, course: Course) -> Learned:
     """Train the weights of `module` in place on the train split, a seeded part of it held out for validation.
 
     The same seed, threads and data give the same weights, also when an earlier attempt is gone on with. With early
-    stopping the best weights are kept, without it the last; when it diverges, the best so far are left in `module`.
-    Raises TrainingDiverged, OutOfMemory, DatasetMismatch, TeacherMismatch, InvalidDataset, NeedsCuda.
+    stopping the best weights are kept, without it the last; when it fails, the best so far are left in `module`.
+    Raises TrainingDiverged, OutOfMemory, CannotRun, DatasetMismatch, TeacherMismatch, InvalidDataset, NeedsCuda.
     """
     check_augmentations(course.learning.augment, course.samples)
     torch.set_num_threads(max(1, course.threads // course.processes))
-    with torch.random.fork_rng(devices=[]), _memory_errors():
-        pupil = _pupil(module, course)
+    with torch.random.fork_rng(devices=[]):
+        with typed_failures():
+            pupil = _pupil(module, course)
         if course.processes == 1:
             return _Loop(pupil, course, Alone(pupil)).run()
         with spread(pupil, course) as gradients:

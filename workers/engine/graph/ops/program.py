@@ -30,6 +30,14 @@ class Unsupported(Exception):
         self.node = node
 
 
+class NodeFailed(Exception):
+    """A node could not be run on the values it was given; the cause says why."""
+
+    def __init__(self, node: Node, why: Exception) -> None:
+        super().__init__(f"Node '{node.name}' ({node.op}) cannot be run: {why}")
+        self.node, self.why = node, why
+
+
 def bodies_of(node: Node) -> dict[str, GraphProto]:
     return {name: value for name, value in node.attributes.items() if isinstance(value, GraphProto)}
 
@@ -239,13 +247,18 @@ class Program:
         self._values = [v.to(device) if isinstance(v, Tensor) and device else v for v in self._values]
 
     def run(self, given: Sequence[Value], watch: Watch | None = None) -> list[Value]:
-        """The outputs for these inputs. `watch` is shown every value as it is made."""
+        """The outputs for these inputs. `watch` is shown every value as it is made. Raises NodeFailed."""
         self._move(self._setting.device)
         values = self._values.copy()
         for place, value in zip(self._inputs, given, strict=True):
             values[place] = value
         for step in self._steps:
-            made = step(values)
+            try:
+                made = step(values)
+            except NodeFailed:  # within a body
+                raise
+            except Exception as error:
+                raise NodeFailed(step.node, error) from error
             results: tuple[Value, ...] = made if isinstance(made, tuple) else (made,)
             for place, result in zip(step.outputs, results, strict=False):
                 values[place] = result
