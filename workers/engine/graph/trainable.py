@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from whetstone.contract.failures import FailureCode
 from workers.engine.errors import EngineError
 from workers.engine.graph.bodies import inner_weights, moved_out
+from workers.engine.graph.fusion import fuse
 from workers.engine.graph.graph import Graph
 from workers.engine.graph.ops.expansion import expanded
 from workers.engine.graph.ops.host import dense
@@ -111,7 +112,8 @@ class Trainable(nn.Module):
         self._setting = Setting()
         self._inputs = [facts.name for facts in graph.inputs if self._is_read(facts.name, nodes)]
         bound = [*self._inputs, *self._names, *self._scales.products]
-        self._program = Program(nodes, bound, self.outputs, constants, self._setting, special)
+        nodes, together = fuse(nodes, constants, self.outputs)
+        self._program = Program(nodes, bound, self.outputs, constants, self._setting, special | together)
 
     @staticmethod
     def _known(graph: Graph) -> Graph:

@@ -18,6 +18,8 @@ def wrapped(indices: Tensor, size: int) -> Tensor:
 
 def gather(node: Node, x: Tensor, indices: Tensor) -> Tensor:
     axis = node.get("axis", 0) % x.dim()
+    if indices.dim() == 0 and indices.device.type == "cpu":
+        return x.select(axis, int(indices))  # a view, whose gradient is put in place instead of being scattered
     flat = wrapped(indices, x.shape[axis]).reshape(-1)
     return x.index_select(axis, flat).reshape([*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]])
 
