@@ -92,6 +92,7 @@ def check_job(spec: JobSpec, model: ModelRow, dataset: DatasetRow | None) -> Non
     _check_order(passes)
     _check_scales(passes, model.facts)
     _check_layers(passes, model.facts)
+    _check_products(passes, model.facts)
     if dataset is None or dataset.facts is None:
         _check_without_data(spec, passes, model.facts)
     else:
@@ -125,20 +126,16 @@ def _check_after(quantized: Quantize, index: int, config: Pass) -> None:
         return
     if not isinstance(config, Finetune):
         raise InvalidPlan(f"{told}.", hint="Put `quantize` after all passes but `simplify` and `finetune`, once.")
-    if not _is_static(quantized):
+    if not quantized.is_static:
         why = f"{told}, which leaves {_left_by(quantized)}: no gradient passes that."
         raise InvalidPlan(why, hint="Put `finetune` before it, or quantize to int8 with static activations.")
     if config.student is not None or config.width is not None:
         raise InvalidPlan(f"{told} and trains another student, which is not quantized.", hint="Put `quantize` last.")
 
 
-def _is_static(config: Quantize) -> bool:
-    return config.precision is Precision.INT8 and config.activations in (None, Activations.STATIC)
-
-
 def _left_by(config: Quantize) -> str:
-    if config.precision is Precision.FP16:
-        return "float16 weights"
+    if config.precision in (Precision.FP16, Precision.BF16):
+        return f"{config.precision} weights"
     return "operators that compute in integers" if config.activations is Activations.DYNAMIC else "weights in blocks"
 
 
@@ -151,6 +148,19 @@ def _check_scales(passes: tuple[Pass, ...], model: ModelFacts) -> None:
             raise InvalidPlan(
                 f"Pass {index} ({config.kind}) learns scales, and nothing is quantized yet.",
                 hint="Put `quantize` (int8, static) before it, or set learn_scales to false.",
+            )
+
+
+def _check_products(passes: tuple[Pass, ...], model: ModelFacts) -> None:
+    """Weights in blocks, and smoothing, are for products of matrices."""
+    if {"MatMul", "Gemm"} & model.ops.keys():
+        return
+    for index, config in enumerate(passes):
+        if isinstance(config, Quantize) and (config.in_blocks or config.smooth is not None):
+            what = "stores the weights of matrix products in blocks" if config.in_blocks else "smooths matrix products"
+            raise InvalidPlan(
+                f"Pass {index} ({config.kind}) {what}, and the model has no MatMul or Gemm.",
+                hint="Quantize to int8 with static activations, without `smooth`.",
             )
 
 
@@ -192,7 +202,7 @@ def other_models(passes: tuple[Pass, ...]) -> dict[InputRole, str]:
 
 def _needs_data(config: Pass) -> bool:
     if isinstance(config, Quantize):
-        return _is_static(config)
+        return config.needs_data
     if isinstance(config, Prune) and config.reconstruct:
         return True
     return _needs_labels(config)

@@ -16,7 +16,7 @@ from whetstone.contract.losses import LabelLoss, MeanSquaredError, SoftLabels
 from whetstone.contract.models import ModelFacts, ModelRead, TensorFacts
 from whetstone.contract.passes import Pass, Simplify
 from whetstone.contract.pruning import Criterion, Granularity, Polynomial, Prune
-from whetstone.contract.quantization import Activations, Precision, Quantize
+from whetstone.contract.quantization import Activations, Precision, Quantize, Rounding, Smooth
 from whetstone.contract.steps import InputRole
 from whetstone.errors import Conflict, Invalid, NotFound
 
@@ -70,6 +70,7 @@ def test_a_dataset_that_does_not_fit(
         ((Quantize(activations=Activations.DYNAMIC), Finetune()), "invalid_plan"),
         ((Quantize(activations=Activations.NONE), Finetune()), "invalid_plan"),
         ((Quantize(precision=Precision.FP16), Finetune()), "invalid_plan"),
+        ((Quantize(precision=Precision.BF16), Finetune()), "invalid_plan"),
         ((Quantize(), Finetune(student=ONE)), "invalid_plan"),
         ((Quantize(), Finetune(width=0.5)), "invalid_plan"),
         ((Finetune(learn_scales=True), Quantize()), "invalid_plan"),
@@ -91,6 +92,9 @@ def test_a_plan_that_cannot_be_run(
     "config",
     [
         Quantize(),
+        Quantize(activations=Activations.DYNAMIC, smooth=Smooth()),
+        Quantize(activations=Activations.DYNAMIC, bias_correction=True),
+        Quantize(precision=Precision.INT4, rounding=Rounding.LEARNED),
         Finetune(loss=LabelLoss.MSE),
         Prune(schedule=Polynomial()),
         Prune(granularity=Granularity.CHANNEL, reconstruct=True),
@@ -101,6 +105,20 @@ def test_a_plan_that_needs_data(client: Client, guest: Guest, files: tuple[Path,
     with pytest.raises(Invalid) as refused:
         client.jobs.submit(facts.spec(model.id, None, config))
     assert refused.value.code == "dataset_required"
+
+
+@pytest.mark.parametrize(
+    "config", [Quantize(precision=Precision.INT4), Quantize(activations=Activations.NONE), Quantize(smooth=Smooth())]
+)
+def test_products_are_there_to_be_stored_or_smoothed(
+    client: Client, guest: Guest, files: tuple[Path, Path], config: Quantize
+) -> None:
+    found = facts.MODEL.model_copy(update={"ops": {"Conv": 3, "Relu": 2}})
+    model, data = guest.model(client, files[0], found), guest.dataset(client, files[1])
+    with pytest.raises(Invalid) as refused:
+        client.jobs.submit(facts.spec(model.id, data.id, config))
+    assert refused.value.code == "invalid_plan"
+    assert "no MatMul or Gemm" in str(refused.value)
 
 
 def test_a_teacher_is_another_of_the_tenants_models(

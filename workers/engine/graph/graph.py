@@ -107,6 +107,10 @@ class Graph:
     def outputs(self) -> tuple[TensorFacts, ...]:
         return tuple(tensor_facts(value) for value in self.model.graph.output)
 
+    def find(self, name: str) -> NodeProto | None:
+        """The node of this name; None if there is none."""
+        return next((node for node in self.model.graph.node if name_of(node) == name), None)
+
     def producer(self, tensor: str) -> NodeProto | None:
         """The node that makes a tensor; None for inputs and initializers."""
         return self._producers.get(tensor)

@@ -15,7 +15,8 @@ from workers.engine.passes.ranges import Ranges
 LARGEST = float(np.finfo(np.float16).max)
 SAFE = LARGEST / 2
 """Half of what float16 can hold: sums on the way may be larger than what comes out."""
-TWIN = "_fp16"
+SMALLEST = float(np.finfo(np.float16).smallest_subnormal)
+TWIN, CAST = "_fp16", "to/"
 
 STAY = frozenset({
     "Cast", "CastLike", "Constant", "ConstantOfShape", "EyeLike", "Range", "RandomNormal", "RandomUniform",
@@ -25,13 +26,17 @@ STAY = frozenset({
 """Ops that name a type, have settings in float32, or hold graphs of their own."""
 
 
-def overflowing(graph: Graph, ranges: Ranges) -> dict[str, float]:
-    """Nodes with a constant, an input or an output too large for float16, and the largest value seen there."""
+def out_of_range(graph: Graph, ranges: Ranges) -> dict[str, str]:
+    """Nodes that cannot compute in float16, and why: a constant, an input or an output is too large for it, or a
+    constant that is not zero would become zero.
+    """
     found = {}
     for node in graph.nodes:
         largest = max((_largest(graph, ranges, name) for name in (*node.input, *node.output)), default=0.0)
         if largest > SAFE:
-            found[name_of(node)] = largest
+            found[name_of(node)] = f"values up to {largest:.3g} would overflow"
+        elif any(_vanishes(graph, name) for name in node.input):
+            found[name_of(node)] = "a constant would become zero"
     return found
 
 
@@ -41,6 +46,14 @@ def _largest(graph: Graph, ranges: Ranges, tensor: str) -> float:
     if tensor in graph.constants and graph.dtype(tensor) == "float32":
         return float(np.abs(np.asarray(graph.weight(tensor), np.float32)).max(initial=0))
     return 0.0
+
+
+def _vanishes(graph: Graph, tensor: str) -> bool:
+    """Whether a constant has something in it, and nothing of that is left in float16: an epsilon, for instance."""
+    if tensor not in graph.constants or graph.dtype(tensor) != "float32":
+        return False
+    values = np.asarray(graph.weight(tensor), np.float32)
+    return bool(values.any() and (np.abs(values) < SMALLEST).all())
 
 
 def halved(model: ModelProto, keep: list[str]) -> ModelProto:
@@ -102,13 +115,13 @@ class _Halving:
             values = np.asarray(numpy_helper.to_array(self._stored[name]), np.float32)
             self._stored[twin] = numpy_helper.from_array(values.clip(-LARGEST, LARGEST).astype(np.float16), twin)
         else:
-            self._made.append(helper.make_node("Cast", [name], [twin], f"to/{twin}", to=TensorProto.FLOAT16))
+            self._made.append(helper.make_node("Cast", [name], [twin], f"{CAST}{twin}", to=TensorProto.FLOAT16))
         self._twins.add(name)
 
     def _need_wide(self, name: str) -> None:
         if name not in self._floats or name in self._wide or name in self._stored:
             return
-        self._made.append(helper.make_node("Cast", [f"{name}{TWIN}"], [name], f"to/{name}", to=TensorProto.FLOAT))
+        self._made.append(helper.make_node("Cast", [f"{name}{TWIN}"], [name], f"{CAST}{name}", to=TensorProto.FLOAT))
         self._wide.add(name)
 
 

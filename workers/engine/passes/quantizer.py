@@ -14,7 +14,7 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.quant_utils import QuantizationMode
 from onnxruntime.quantization.registry import IntegerOpsRegistry, QDQRegistry, QLinearOpsRegistry
 
-from whetstone.contract.quantization import ActivationType
+from whetstone.contract.quantization import ActivationType, Form, Quantize
 from workers.engine.passes.ranges import Ranges
 
 INFERRED = ("onnx.infer", "onnxruntime.quant")
@@ -25,8 +25,9 @@ NORMALIZATIONS = {"BatchNormalization", "LayerNormalization", "InstanceNormaliza
 STATIC_OPS = sorted({*QLinearOpsRegistry, *QDQRegistry} - NORMALIZATIONS)
 DYNAMIC_OPS = sorted(IntegerOpsRegistry)
 
-# What NVIDIA's ONNX parser takes: symmetric activations, biases in float.
-FOR_INT8 = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False}
+NVIDIA_OPS = ["Conv", "ConvTranspose", "Gemm", "MatMul"]
+"""What is worth quantizing there: the others are fused by the builder, in whatever type their neighbours have."""
+FOR_NVIDIA = {"QuantizeBias": False, "DedicatedQDQPair": True, "OpTypesToExcludeOutputQuantization": NVIDIA_OPS}
 
 
 @contextmanager
@@ -64,12 +65,22 @@ def _finished(quantizer: QDQQuantizer | ONNXQuantizer, original: ModelProto) -> 
     return quantized
 
 
+def ops_with_integer_form(form: Form) -> list[str]:
+    """The operators that static quantization changes."""
+    return NVIDIA_OPS if form is Form.NVIDIA else STATIC_OPS
+
+
+def activation_type(config: Quantize) -> ActivationType:
+    """The one asked for; int8 for NVIDIA, and uint8 otherwise."""
+    default = ActivationType.INT8 if config.form is Form.NVIDIA else ActivationType.UINT8
+    return config.activation_type or default
+
+
 def quantize_static(
     model: ModelProto,
     ranges: Ranges,
-    kind: ActivationType,
+    config: Quantize,
     *,
-    per_channel: bool,
     exclude: Sequence[str],
     scratch: Path,
     only: Sequence[str] = (),
@@ -78,18 +89,21 @@ def quantize_static(
 
     `model` must have its shapes inferred.
     """
+    kind = activation_type(config)
+    symmetric = kind is ActivationType.INT8 if config.symmetric is None else config.symmetric
+    options = {"ActivationSymmetric": symmetric, "WeightSymmetric": True}
     with _temporary_files_in(scratch):
         quantizer = QDQQuantizer(
             _marked(model),
-            per_channel,
+            config.per_channel,
             reduce_range=False,
             weight_qType=QuantType.QInt8,
             activation_qType=QuantType.QUInt8 if kind is ActivationType.UINT8 else QuantType.QInt8,
             tensors_range=_as_told(ranges),
             nodes_to_quantize=list(only),
             nodes_to_exclude=list(exclude),
-            op_types_to_quantize=STATIC_OPS,
-            extra_options=dict(FOR_INT8) if kind is ActivationType.INT8 else {},
+            op_types_to_quantize=ops_with_integer_form(config.form),
+            extra_options=options | (FOR_NVIDIA if config.form is Form.NVIDIA else {}),
         )
         return _finished(quantizer, model)
 

@@ -1,9 +1,7 @@
 """The range of every activation over the calibration samples, by onnxruntime, in constant memory."""
 
 import math
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import onnx
@@ -11,22 +9,25 @@ from onnx import ModelProto, TensorProto, helper
 
 from whetstone.contract.quantization import Calibrator
 from workers.engine.graph.graph import Array, Graph
-from workers.engine.graph.reasons import reason_of
-from workers.engine.graph.session import Session
 from workers.engine.passes.errors import CalibrationFailed
 from workers.engine.passes.histograms import Histogram
+from workers.engine.passes.watching import (
+    Batches,
+    alive,
+    in_groups,
+    session_of,
+    show,
+    show_life,
+    values_of,
+    without_outputs,
+)
 
 Ranges = dict[str, tuple[float, float]]
 """Lowest and highest value by tensor name."""
 
-Batches = Callable[[], Iterable[Mapping[str, Array]]]
-"""The calibration samples from the start, as often as it is called."""
-
 LOWEST, HIGHEST = "whetstone_lowest/", "whetstone_highest/"
 MOMENTUM = 0.9
 """How much a moving average keeps of what it was."""
-TOGETHER = 32
-"""Tensors whose values are looked at in one run, so that not all activations are held at once."""
 
 
 def _float_tensors(model: ModelProto) -> list[str]:
@@ -41,56 +42,27 @@ def _float_tensors(model: ModelProto) -> list[str]:
     ]
 
 
-def _without_outputs(model: ModelProto) -> ModelProto:
-    watched = ModelProto()
-    watched.CopyFrom(model)
-    del watched.graph.output[:]
-    return watched
-
-
 def _with_extremes(model: ModelProto, names: list[str]) -> ModelProto:
-    """The model with the minimum and maximum of each tensor as its only outputs: two numbers, not a whole tensor."""
-    watched = _without_outputs(model)
+    """The model with the minimum and maximum of each tensor as its only outputs, and whether it is finite."""
+    watched = without_outputs(model)
     for name in names:
         for op, prefix in (("ReduceMin", LOWEST), ("ReduceMax", HIGHEST)):
             made = f"{prefix}{name}"
             watched.graph.node.append(helper.make_node(op, [name], [made], name=made, keepdims=0))
-            watched.graph.output.append(helper.make_tensor_value_info(made, TensorProto.FLOAT, []))
+            show(watched, made, [])
+    show_life(watched, names)
     return watched
-
-
-def _with_values(model: ModelProto, names: list[str]) -> ModelProto:
-    """The model with whole tensors as its only outputs. An Identity each, since an input cannot be an output."""
-    watched = _without_outputs(model)
-    for name in names:
-        made = f"{LOWEST}{name}"
-        watched.graph.node.append(helper.make_node("Identity", [name], [made], name=made))
-        watched.graph.output.append(helper.make_tensor_value_info(made, TensorProto.FLOAT, None))
-    return watched
-
-
-@contextmanager
-def _session(model: ModelProto, scratch: Path, threads: int) -> Iterator[Session]:
-    """A session of a model that is only needed for a while. Raises CalibrationFailed for whatever goes wrong in it."""
-    with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        path = Path(folder) / "watched.onnx"
-        Graph(model).save(path)
-        try:
-            yield Session(path, threads=threads)
-        except CalibrationFailed:
-            raise
-        except Exception as error:  # whatever the runtime says about a graph or a sample
-            raise CalibrationFailed(f"A calibration sample could not be run: {reason_of(error)}") from error
 
 
 def _extremes(made: Mapping[str, Array]) -> Iterator[tuple[str, float, float]]:
-    """Raises CalibrationFailed where a tensor is NaN or infinite."""
+    """Raises CalibrationFailed where a tensor is NaN."""
+    finite = alive(made)
     for key, low in made.items():
         if key.startswith(LOWEST):
             name = key.removeprefix(LOWEST)
             lowest, highest = float(low), float(made[f"{HIGHEST}{name}"])
-            if not (math.isfinite(lowest) and math.isfinite(highest)):
-                raise CalibrationFailed(f"'{name}' becomes NaN or infinite on a calibration sample.", layer=name)
+            if not finite[name] and (math.isinf(lowest), math.isinf(highest)) == (False, False):
+                raise CalibrationFailed(f"'{name}' becomes NaN on a calibration sample.", layer=name)
             yield name, lowest, highest
 
 
@@ -110,20 +82,26 @@ def find_ranges(
     calibrator: Calibrator = Calibrator.MINMAX,
     percentile: float = 100.0,
 ) -> Ranges:
-    """Ranges of all float tensors of a model whose shapes are inferred.
+    """Ranges of all float tensors of a model whose shapes are inferred, but those that become infinite: masks do.
 
     Extremes need two numbers per tensor and run; histograms a second pass with the values of a few tensors at a time.
     Neither depends on the number of samples. Raises CalibrationFailed.
     """
     merge = _averaged if calibrator is Calibrator.MOVING_AVERAGE else _widened
     found: Ranges = {}
-    with _session(_with_extremes(model, _float_tensors(model)), scratch, threads) as session:
+    with session_of(_with_extremes(model, _float_tensors(model)), scratch, threads) as session:
         for batch in batches():
             for name, low, high in _extremes(session.run(batch)):
                 found[name] = merge(found[name], low, high) if name in found else (low, high)
+    found = {name: (low, high) for name, (low, high) in found.items() if math.isfinite(low) and math.isfinite(high)}
     if calibrator in (Calibrator.MINMAX, Calibrator.MOVING_AVERAGE):
         return found
     return _by_histogram(model, batches, scratch, threads, found, calibrator, percentile)
+
+
+def infinite(model: ModelProto, ranges: Ranges) -> frozenset[str]:
+    """The float tensors that `find_ranges` gives no range: no integer stands for what becomes infinite."""
+    return frozenset(_float_tensors(model)) - ranges.keys()
 
 
 def _by_histogram(
@@ -136,12 +114,10 @@ def _by_histogram(
     percentile: float,
 ) -> Ranges:
     histograms = {name: Histogram(low, high) for name, (low, high) in extremes.items()}
-    names = list(histograms)
-    for start in range(0, len(names), TOGETHER):
-        with _session(_with_values(model, names[start : start + TOGETHER]), scratch, threads) as session:
-            for batch in batches():
-                for key, values in session.run(batch).items():
-                    histograms[key.removeprefix(LOWEST)].add(values)
+    for names in in_groups(model, list(histograms), batches, scratch, threads):
+        for values in values_of(model, names, batches, scratch, threads):
+            for name, seen in values.items():
+                histograms[name].add(seen)
     return {name: histogram.best_range(calibrator, percentile) for name, histogram in histograms.items()}
 
 

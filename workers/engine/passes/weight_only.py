@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, helper, numpy_helper
 
 from workers.engine.graph.graph import Array, Graph, name_of
 from workers.engine.graph.layers import Layer
+from workers.engine.passes.moments import Floats, Linear
+from workers.engine.passes.rounding import Grids, Learned, learn
 
 DOMAIN = "com.microsoft"
 OPS = ("MatMul", "Gemm")
@@ -30,15 +32,35 @@ class Packed:
 
 def packed(weight: NDArray[np.float32], bits: int, block_size: int) -> Packed:
     """Round W [K, N] to the nearest of 2^bits levels per block, zero being one of them."""
+    blocks, scales, zeros = _grid(weight, bits, block_size)
+    levels = np.rint(blocks / scales[..., None] + zeros[..., None]).clip(0, 2**bits - 1).astype(np.uint8)
+    return Packed(_bytes(levels, bits), scales.reshape(-1), _bytes(zeros, bits).reshape(-1))
+
+
+def _grid(
+    weight: NDArray[np.float32], bits: int, block_size: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32], Bytes]:
+    """The blocks of W [K, N], filled up with zeros, as [N, blocks, block_size], and a scale and zero point for each."""
     count, columns = -(-weight.shape[0] // block_size), weight.shape[1]
     padded = np.zeros((count * block_size, columns), np.float32)
     padded[: weight.shape[0]] = weight
     blocks = padded.T.reshape(columns, count, block_size)
     low, high = np.minimum(blocks.min(-1), 0), np.maximum(blocks.max(-1), 0)
     scales = np.where(high > low, (high - low) / (2**bits - 1), 1).astype(np.float32)
-    zeros = np.rint(-low / scales).clip(0, 2**bits - 1).astype(np.uint8)
-    levels = np.rint(blocks / scales[..., None] + zeros[..., None]).clip(0, 2**bits - 1).astype(np.uint8)
-    return Packed(_bytes(levels, bits), scales.reshape(-1), _bytes(zeros, bits).reshape(-1))
+    return blocks, scales, np.rint(-low / scales).clip(0, 2**bits - 1).astype(np.uint8)
+
+
+def learned_blocks(form: Linear, moments: Floats, graph: Graph, bits: int, block_size: int) -> Learned:
+    """The blocks of a layer that err least at its output, `moments` being [1, K, K]. Scales and zero points stay."""
+    weight = np.asarray(graph.weight(form.layer.weight), np.float32)
+    weight = weight if form.turned else weight.T
+    blocks, scales, zeros = _grid(weight, bits, block_size)
+    scale, zero = (np.repeat(part, block_size, axis=-1)[None, :, : form.width] for part in (scales, zeros))
+    made = learn(weight.T[None], Grids(scale, zero, 0, 2**bits - 1), moments)
+    levels = np.broadcast_to(zeros[..., None], blocks.shape).reshape(blocks.shape[0], -1).copy()
+    levels[:, : form.width] = made.levels[0].astype(np.uint8)
+    name = f"{form.node.inputs[1]}_{form.node.outputs[0]}_blocks"
+    return Learned({name: _bytes(levels.reshape(blocks.shape), bits)}, made.before, made.after)
 
 
 def _bytes(levels: Bytes, bits: int) -> Bytes:
@@ -115,12 +137,3 @@ def _nodes(
 def _import_domain(graph: Graph) -> None:
     if not any(opset.domain == DOMAIN for opset in graph.model.opset_import):
         graph.model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
-
-
-def drop_unused_constants(graph: Graph) -> None:
-    """Remove initializers that nothing reads any more."""
-    used = {name for node in graph.nodes for name in node.input} | {output.name for output in graph.outputs}
-    stored: list[TensorProto] = [tensor for tensor in graph.model.graph.initializer if tensor.name in used]
-    del graph.model.graph.initializer[:]
-    graph.model.graph.initializer.extend(stored)
-    graph.reindex()
