@@ -1,0 +1,66 @@
+"""What the scoreboard needs of a model: how to write it and real inputs for it, and where both come from."""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+Arrays = Mapping[str, NDArray[Any]]
+
+OPSET = 17
+
+
+class NotHere(Exception):
+    """Something that the model or its data is made of is not on this machine; says how to get it."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """`write` makes `model.onnx` and `data.npz` in a folder; the data has the splits calibration and test at least."""
+
+    task: str
+    inputs: str
+    packages: tuple[str, ...]
+    write: Callable[[Path], None]
+
+
+def packaged(package: str, ending: str) -> Path:
+    """The file of an installed package whose path ends like this. The package itself is not imported."""
+    found = next(file for file in files(package) or () if str(file).endswith(ending))
+    return Path(str(found.locate()))
+
+
+def weights(package: str, ending: str) -> dict[str, Tensor]:
+    """The tensors of a package's PyTorch file; nothing else in it is unpickled."""
+    found: dict[str, Tensor] = torch.load(packaged(package, ending), map_location="cpu", weights_only=True)
+    return found
+
+
+def export(
+    net: nn.Module,
+    example: Sequence[Tensor],
+    path: Path,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+) -> None:
+    """ONNX with a free batch axis, batch-norm folded into convolutions, as most models are published."""
+    axes = {name: {0: "N"} for name in (*inputs, *outputs)}
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the exporter that needs no further package calls itself old
+        torch.onnx.export(
+            net.eval(), tuple(example), str(path), dynamo=False, opset_version=OPSET,
+            input_names=list(inputs), output_names=list(outputs), dynamic_axes=axes,
+        )  # fmt: skip
+
+
+def save(folder: Path, **splits: Arrays) -> None:
+    """Write `data.npz`: arrays by split and input name, and `labels` where they are certain."""
+    arrays = {f"{split}/{name}": array for split, named in splits.items() for name, array in named.items()}
+    np.savez(folder / "data.npz", **arrays)
