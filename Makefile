@@ -41,7 +41,8 @@ imports: setup
 lock: setup ## write requirements/*.txt anew from requirements/*.in
 	@$(RUN) scripts/lock.py
 
-bench: setup ## run the benchmarks (QUICK=1 for about a minute each)
+bench: setup ## run the benchmarks (QUICK=1 for a few minutes each; without, the scoreboard takes hours, and can be continued)
+	@$(PYTHON) scripts/install.py bench
 	@for script in $(filter-out %__init__.py,$(wildcard benchmarks/*.py)); do $(RUN) -m $$(echo $${script%.py} | tr / .) $(if $(QUICK),--quick) || exit 1; done
 
 conformance: setup ## run ONNX's own node tests on the interpreter and write docs/ops.md

@@ -1,5 +1,7 @@
 """Make `.venv` and install everything in it: CPU PyTorch first, then the locked rest. A second run does nothing.
 
+With `bench` as its argument it then puts the scoreboard's tools and models into var/bench/packages, beside `.venv`.
+
 Needs only Python 3.11+ and the package index that pip is set up for. Two variables change where PyTorch comes from:
 
     TORCH_VERSION   the version (default: the one in the lock file)
@@ -11,6 +13,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import venv
@@ -21,6 +24,8 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "installed"
 LOCKS = (ROOT / "requirements" / "dev.txt", ROOT / "requirements" / "demo.txt")
+BENCH = ROOT / "var" / "bench" / "packages"
+BENCH_LOCKS = tuple(ROOT / "requirements" / name for name in ("bench.txt", "bench-models.txt"))
 OLDEST = (3, 11)
 CUDA_PARTS = re.compile(r"^(nvidia-|triton|cuda-)")
 
@@ -35,9 +40,14 @@ Name an index that has CPU builds (PyTorch's "get started" page shows its addres
 def main() -> None:
     if sys.version_info < OLDEST:
         sys.exit(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}.")
-    wanted = fingerprint()
-    if STAMP.exists() and STAMP.read_text() == wanted:
-        return
+    wanted = fingerprint(LOCKS)
+    if not (STAMP.exists() and STAMP.read_text() == wanted):
+        install(wanted)
+    if "bench" in sys.argv[1:]:
+        install_bench()
+
+
+def install(wanted: str) -> None:
     if not PYTHON.exists():
         say("making .venv")
         venv.create(VENV, with_pip=True)
@@ -50,9 +60,22 @@ def main() -> None:
     say("installed")
 
 
-def fingerprint() -> str:
+def install_bench() -> None:
+    """A folder that is put on the search path; `.venv` is left as it is, so that no other command can tell."""
+    stamp, wanted = BENCH.with_name("installed"), fingerprint(BENCH_LOCKS)
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    say("installing the scoreboard's tools and models (about 700 MB)")
+    shutil.rmtree(BENCH, ignore_errors=True)
+    files = [part for lock in BENCH_LOCKS for part in ("--requirement", str(lock))]
+    pip("install", "--quiet", "--no-deps", "--no-warn-script-location", "--target", str(BENCH), *files)
+    stamp.write_text(wanted)
+    say("installed")
+
+
+def fingerprint(locks: tuple[Path, ...]) -> str:
     """Changes with the lock files, the Python and where PyTorch comes from."""
-    parts = [path.read_bytes() for path in (*LOCKS, ROOT / "pyproject.toml")]
+    parts = [path.read_bytes() for path in (*locks, ROOT / "pyproject.toml")]
     parts.append(repr((sys.version_info[:2], torch_version(), os.environ.get("TORCH_INDEX"))).encode())
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 

@@ -2,7 +2,8 @@
 
     make lock
 
-Everything is resolved once (dev.txt), and the parts are cut from that, so that they agree. torch is pinned to its
+Everything is resolved once (dev.txt), and the parts are cut from that, so that they agree; bench.txt holds only what
+the scoreboard needs beside it. torch is pinned to its
 public version: which build of it (CPU, CUDA) is installed is decided where it is installed.
 """
 
@@ -12,7 +13,10 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[1] / "requirements"
-PARTS = ("dev", "app", "engine")
+PARTS = ("dev", "app", "engine", "bench")
+BESIDE = "bench"
+"""Its packages go into a folder beside the environment, which has the others already."""
+
 OPTIONS = ("--quiet", "--strip-extras", "--no-header", "--annotation-style=line", "--allow-unsafe")
 SILENT = ("--no-emit-index-url", "--no-emit-find-links", "--no-emit-trusted-host", "--no-emit-options")
 
@@ -24,7 +28,15 @@ def lock(part: str) -> None:
     subprocess.run([*command, "--output-file", str(target), str(source)], check=True, cwd=FOLDER.parent)
     text = re.sub(r"(==[0-9.]+)\+cpu", r"\1", target.read_text())
     text = re.sub(r"\s+#.*", "", text)
+    if part == BESIDE:
+        text = without(text, FOLDER / f"{PARTS[0]}.txt")
     target.write_text(f"# Written by `make lock` from {source.name}.\n{text}")
+
+
+def without(text: str, other: Path) -> str:
+    """The lines that another lock file has not."""
+    there = set(other.read_text().splitlines())
+    return "\n".join(line for line in text.splitlines() if line not in there) + "\n"
 
 
 for each in PARTS:

@@ -31,6 +31,11 @@ def test_the_parts_of_the_lock_agree() -> None:
     assert locks["engine.txt"] <= locks["dev.txt"]
 
 
+def test_what_the_scoreboard_installs_beside_the_environment_is_not_in_it() -> None:
+    locks = {path.name: names(path.read_text().splitlines()) for path in (ROOT / "requirements").glob("*.txt")}
+    assert not (locks["bench.txt"] | locks["bench-models.txt"]) & locks["dev.txt"]
+
+
 def test_every_setting_is_documented() -> None:
     page = (ROOT / "docs" / "settings.md").read_text()
     for group, prefix in ((Settings, "WHETSTONE_"), (WorkerSettings, "WHETSTONE_WORKER_")):
