@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from whetstone.contract.pruning import Goal
 from whetstone.contract.types import Contract, LayerNames
 
 
@@ -21,14 +22,14 @@ class Spatial(StrEnum):
 class Factorize(Contract):
     """Replace matrices and convolutions by thin ones, by truncated SVD, where that takes fewer multiplications.
 
-    The rank keeps `energy` of a weight's squared singular values; or the energy is the largest at which at most
-    `macs_share` of the model's multiply-accumulates are left. Ranks are raised to multiples of `round_to`. Layers in
-    `exclude` stay; a weight that several layers share is split once.
+    The rank keeps `energy` of a weight's squared singular values; or the energy is the largest that reaches the
+    `goal`: a share of the work, of the parameters or of the time. Ranks are raised to multiples of `round_to`. Layers
+    in `exclude` stay; a weight that several layers share is split once.
     """
 
     kind: Literal["factorize"] = "factorize"
     energy: Annotated[float, Field(gt=0, lt=1)] | None = 0.95
-    macs_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    goal: Goal | None = None
     spatial: Spatial = Spatial.CHANNEL
     round_to: Annotated[int, Field(ge=1, le=1024)] = 1
     exclude: LayerNames = ()
@@ -36,13 +37,13 @@ class Factorize(Contract):
     @model_validator(mode="before")
     @classmethod
     def _fill_in(cls, given: Any) -> Any:
-        """With a share of the work there is no default energy."""
-        if isinstance(given, dict) and given.get("macs_share") is not None:
+        """With a goal there is no default energy."""
+        if isinstance(given, dict) and given.get("goal") is not None:
             return {"energy": None, **given}
         return given
 
     @model_validator(mode="after")
     def _one_rank(self) -> Self:
-        if (self.energy is None) == (self.macs_share is None):
-            raise ValueError("give either an energy or a macs_share")
+        if (self.energy is None) == (self.goal is None):
+            raise ValueError("give either an energy or a goal")
         return self

@@ -7,6 +7,7 @@ from tests.engine import models
 from tests.engine.models import Array, accuracy
 from whetstone.contract.factorization import Factorize, Spatial
 from whetstone.contract.failures import FailureCode
+from whetstone.contract.pruning import Goal, Measure
 from workers.engine.data.samples import Samples
 from workers.engine.errors import EngineError
 from workers.engine.graph.graph import Graph
@@ -14,6 +15,7 @@ from workers.engine.graph.layers import count_params
 from workers.engine.graph.macs import count_macs
 from workers.engine.passes.factorize import FactorizePass
 from workers.engine.passes.factorize_split import rank_for
+from workers.engine.passes.goal import OutOfReach
 from workers.engine.passes.graph_pass import Context
 
 RANDOM = np.random.default_rng(0)
@@ -110,7 +112,8 @@ def test_lost_energy_is_the_error_of_the_weight(context: Context) -> None:
 
 
 def test_share_of_the_work_is_reached(trained: Graph, digits: Samples, context: Context) -> None:
-    after = FactorizePass(Factorize(macs_share=0.5)).apply(trained, digits, context).graph
+    config = Factorize(goal=Goal(of=Measure.MACS, share=0.5))
+    after = FactorizePass(config).apply(trained, digits, context).graph
     before, left = count_macs(trained), count_macs(after)
     assert before is not None
     assert left is not None
@@ -158,5 +161,13 @@ def test_what_cannot_be_is_refused(context: Context, config: Factorize, code: Fa
 
 
 def test_share_that_no_rank_reaches_is_refused(trained: Graph, context: Context) -> None:
-    with pytest.raises(EngineError, match=r"At rank 1 \d\.\d% of the multiply-accumulates are left; asked is 0\.1%"):
-        FactorizePass(Factorize(macs_share=0.001)).apply(trained, None, context)
+    config = Factorize(goal=Goal(of=Measure.PARAMETERS, share=0.001))
+    with pytest.raises(OutOfReach, match=r"With all that may go gone, \d\.\d% are left; the goal is 0\.1%"):
+        FactorizePass(config).apply(trained, None, context)
+
+
+def test_share_of_the_time_splits_some_and_leaves_rank(context: Context) -> None:
+    body = "g (float[N,1024] x) => (float[N,1024] y) { y = MatMul(x, w) }"
+    graph = graph_of(body, w=normal(1024, 1024))
+    after = FactorizePass(Factorize(goal=Goal(of=Measure.LATENCY, share=0.6))).apply(graph, None, context).graph
+    assert 1 <= after.weight("w.part1").shape[1] < 512

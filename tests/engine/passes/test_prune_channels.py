@@ -18,9 +18,9 @@ from workers.engine.graph.channels.sites import Role
 from workers.engine.graph.graph import Graph
 from workers.engine.graph.layers import count_params
 from workers.engine.graph.macs import count_macs
+from workers.engine.passes.goal import OutOfReach
 from workers.engine.passes.graph_pass import Context
 from workers.engine.passes.prune import PrunePass
-from workers.engine.passes.prune_choice import OutOfReach
 
 RANDOM = np.random.default_rng(0)
 
@@ -166,7 +166,7 @@ def test_goal_in_time_cuts_some_and_leaves_some(context: Context) -> None:
 
 
 def test_goal_out_of_reach_is_refused_with_what_is_possible(trained_cnn: Graph, context: Context) -> None:
-    with pytest.raises(OutOfReach, match=r"With all that may be cut gone, \d+\.\d% are left; the goal is 0\.1%"):
+    with pytest.raises(OutOfReach, match=r"With all that may go gone, \d+\.\d% are left; the goal is 0\.1%"):
         pruned(trained_cnn, channel(goal=Goal(of=Measure.MACS, share=0.001), minimum=2), context)
 
 

@@ -27,7 +27,7 @@ MODEL = "mdl_01m85xjgsteg48drqmjyjr7bzb"
         Prune(granularity=Granularity.N_M),
         Prune(granularity=Granularity.CHANNEL, goal=Goal(of=Measure.MACS, share=0.5)),
         Factorize(),
-        Factorize(macs_share=0.5),
+        Factorize(goal=Goal(of=Measure.LATENCY, share=0.5)),
         Finetune(),
         Quantize(),
     ],

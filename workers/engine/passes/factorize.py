@@ -11,19 +11,17 @@ from whetstone.contract.reports import LayerChange
 from workers.engine.data.samples import Samples
 from workers.engine.graph.graph import DEFAULT_DOMAINS, Graph, attribute, name_of
 from workers.engine.graph.layers import Layer, count_params, layers_of
-from workers.engine.graph.macs import count_macs, macs_by_node
+from workers.engine.graph.macs import count_macs
 from workers.engine.passes.checks import same_interface
 from workers.engine.passes.errors import BrokenResult, NothingToDo
 from workers.engine.passes.factorize_nodes import ints_of, split_node
 from workers.engine.passes.factorize_split import CONV_RANK, Plan, conv_plans, matrix_plans
+from workers.engine.passes.goal import Shapes, check_goal, least, shapes_of, share_left
 from workers.engine.passes.graph_pass import Context, GraphPass, Outcome
 from workers.engine.passes.names import check_names, excluded_weights
-from workers.engine.passes.prune_choice import OutOfReach
-from workers.engine.passes.prune_goal import Shapes, shapes_of
 
 OPS = ("Conv", "Gemm", "MatMul")
 MATRIX = 2
-BISECTIONS = 20
 COSTS_MORE = "its parts would take more multiplications than it does"
 
 Planner = Callable[[float, int], Plan]
@@ -103,45 +101,40 @@ class FactorizePass(GraphPass[Factorize]):
         ]
         if not able:
             raise NothingToDo("There is no Conv, Gemm or MatMul with a constant float32 weight to split.")
-        if self.config.macs_share is not None and not count_macs(graph, shapes_of(data) or None):
-            raise OutOfReach("The model's multiply-accumulates cannot be counted.", hint="Give an energy instead.")
+        check_goal(self.config.goal, graph, data)
 
     def run(self, graph: Graph, data: Samples | None, context: Context) -> Outcome:
-        after = graph.copy()
-        found, kept = self._candidates(after)
-        energy = self.config.energy or self._energy(graph, list(found.values()), shapes_of(data))
-        done: dict[str, str] = {}
-        for number, candidate in enumerate(found.values()):
-            plan = candidate.plan(energy, self.config.round_to)
-            if plan.cost < 1:
-                done |= _apply(after, candidate, plan)
-            else:
-                kept |= {name_of(node): COSTS_MORE for node in candidate.nodes}
-            context.tell((number + 1) / len(found), f"split '{candidate.weight}'", {})
-        if not done:
+        found, kept = self._candidates(graph)
+        energy = self.config.energy or self._energy(graph, found, data, context)
+        plans = self._plans(found, energy)
+        if not plans:
             raise NothingToDo(f"No layer gets cheaper at an energy of {energy:.1%}.", hint="Lower energy.")
+        kept |= {name_of(node): COSTS_MORE for one in found.values() if one.weight not in plans for node in one.nodes}
+        after, done = _split(graph, found, plans)
         left = _left(graph, after, shapes_of(data))
         told = f"Split {len(done)} layers at {energy:.1%} of their energy: {left} are left."
         return Outcome(after, told, _changes(graph, done, kept))
 
-    def _energy(self, graph: Graph, found: list[_Candidate], shapes: Shapes) -> float:
-        """The largest energy at which no more than the share asked for is left, by bisection. Raises OutOfReach."""
-        macs = macs_by_node(graph, shapes or None)
-        total = sum(count or 0 for count in macs.values())
-        own = [sum(macs.get(name_of(node)) or 0 for node in candidate.nodes) for candidate in found]
+    def _plans(self, found: dict[str, _Candidate], energy: float) -> dict[str, Plan]:
+        """By weight how it is split, where that is cheaper."""
+        plans = {weight: candidate.plan(energy, self.config.round_to) for weight, candidate in found.items()}
+        return {weight: plan for weight, plan in plans.items() if plan.cost < 1}
 
-        def share(energy: float) -> float:
-            costs = [candidate.plan(energy, self.config.round_to).cost for candidate in found]
-            return 1 - sum(count * (1 - min(cost, 1)) for count, cost in zip(own, costs, strict=True)) / total
+    def _energy(self, graph: Graph, found: dict[str, _Candidate], data: Samples | None, context: Context) -> float:
+        """The largest energy that reaches the goal. Raises OutOfReach."""
+        if self.config.goal is None:
+            raise AssertionError(self.config)  # the contract has one of both
+        left = share_left(self.config.goal.of, graph, data, context.scratch)
+        tried: dict[tuple[tuple[str, tuple[int, ...]], ...], dict[str, Plan]] = {}
 
-        low, high, wanted = 0.0, 1.0, self.config.macs_share or 0.0
-        if share(low) > wanted:
-            least = f"At rank 1 {share(low):.1%} of the multiply-accumulates are left; asked is {wanted:.1%}."
-            raise OutOfReach(least, hint="Ask for a larger macs_share, or exclude less.")
-        for _ in range(BISECTIONS):
-            middle = (low + high) / 2
-            low, high = (middle, high) if share(middle) <= wanted else (low, middle)
-        return low
+        def pick(lost: float) -> tuple[tuple[str, tuple[int, ...]], ...]:
+            plans = self._plans(found, 1 - lost)
+            ranks = tuple((weight, plan.ranks) for weight, plan in plans.items())
+            tried[ranks] = plans
+            context.tell(0.5, f"trying {1 - lost:.1%} of the energy", {})
+            return ranks
+
+        return 1 - least(pick, lambda ranks: left(_split(graph, found, tried[ranks])[0]), self.config.goal.share)
 
     def ensures(self, before: Graph, after: Graph) -> None:
         same_interface(before, after)
@@ -150,14 +143,16 @@ class FactorizePass(GraphPass[Factorize]):
             raise BrokenResult("The graph takes no fewer multiply-accumulates than before.")
 
 
-def _apply(graph: Graph, candidate: _Candidate, plan: Plan) -> dict[str, str]:
-    """Split all layers of a weight. Returns what was done to each."""
-    parts = plan.parts()
-    kind = "Tucker-2" if len(parts) > MATRIX else "SVD"
-    told = f"{kind} of rank {' × '.join(map(str, plan.ranks))}"
-    names = [name_of(node) for node in candidate.nodes]
-    split_node(graph, candidate.weight, [node.output[0] for node in candidate.nodes], parts)
-    return dict.fromkeys(names, told)
+def _split(graph: Graph, found: dict[str, _Candidate], plans: dict[str, Plan]) -> tuple[Graph, dict[str, str]]:
+    """A copy with all layers of these weights split, and what was done to each layer."""
+    after, done = graph.copy(), dict[str, str]()
+    for weight, plan in plans.items():
+        parts, nodes = plan.parts(), found[weight].nodes
+        split_node(after, weight, [node.output[0] for node in nodes], parts)
+        kind = "Tucker-2" if len(parts) > MATRIX else "SVD"
+        told = f"{kind} of rank {' × '.join(map(str, plan.ranks))}"
+        done |= dict.fromkeys((name_of(node) for node in nodes), told)
+    return after, done
 
 
 def _left(before: Graph, after: Graph, shapes: Shapes) -> str:

@@ -20,11 +20,11 @@ from workers.engine.graph.layers import count_params
 from workers.engine.graph.trainable import Trainable
 from workers.engine.passes.checks import same_interface
 from workers.engine.passes.errors import BrokenResult, NeedsDataset, NothingToDo
+from workers.engine.passes.goal import OutOfReach, check_goal, least, shapes_of, share_left
 from workers.engine.passes.graph_pass import Context, GraphPass, Outcome
 from workers.engine.passes.learning import labelled, trainable
 from workers.engine.passes.names import check_names
-from workers.engine.passes.prune_choice import Candidates, OutOfReach, Units, choose, least_sparsity
-from workers.engine.passes.prune_goal import shapes_of, share_left
+from workers.engine.passes.prune_choice import Candidates, Units, choose
 from workers.engine.passes.prune_report import changes, summary
 from workers.engine.passes.prune_schedule import learn_pruning
 from workers.engine.passes.prune_units import has_batch_norm, learner_for, unit_scores
@@ -93,6 +93,7 @@ class PruneChannels(GraphPass[Prune]):
         channels = self._channels(graph, data)
         if not self._groups(channels):
             raise self._nothing(channels)
+        check_goal(self.config.goal, graph, data)
         if isinstance(self.config.schedule, Polynomial):
             trainable(graph, self.config.schedule.learning.loss, labelled(data))
         if self.config.criterion is Criterion.TAYLOR:
@@ -123,7 +124,7 @@ class PruneChannels(GraphPass[Prune]):
         if self.config.goal is None:
             return self.config.sparsity or 0.0
         left = share_left(self.config.goal.of, channels.graph, data, context.scratch)
-        return least_sparsity(
+        return least(
             lambda sparsity: choose(found, sparsity, self.config),
             lambda units: left(cut(channels, units)),
             self.config.goal.share,

@@ -1,25 +1,15 @@
-"""Choosing the units that go: so many of a layer, or of the model, or until a goal is reached."""
+"""Choosing the units that go: so many of a layer, or of the model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from whetstone.contract.failures import FailureCode
 from whetstone.contract.pruning import Prune, Scope
-from workers.engine.errors import EngineError
 from workers.engine.graph.channels.groups import Group
 from workers.engine.passes.prune_scores import Scores
 
-ROUNDS = 10
 Units = frozenset[int]
-
-
-class OutOfReach(EngineError):
-    """The goal cannot be reached by pruning."""
-
-    code = FailureCode.NOTHING_TO_DO
-    hint = "Ask for a larger share, exclude less, or lower minimum and round_to."
 
 
 @dataclass(frozen=True)
@@ -58,26 +48,3 @@ def choose(found: Candidates, sparsity: float, config: Prune) -> Units:
         if floor and floor <= gone:
             gone.remove(max(floor, key=lambda unit: best.get(unit, 0.0)))
     return frozenset(gone)
-
-
-def least_sparsity(pick: Callable[[float], Units], left: Callable[[Units], float], share: float) -> float:
-    """The least sparsity at which at most `share` is left, by bisection. Raises OutOfReach.
-
-    `left` measures what is left of the model's cost without some units.
-    """
-    known: dict[Units, float] = {}
-
-    def reaches(sparsity: float) -> bool:
-        units = pick(sparsity)
-        if units not in known:
-            known[units] = left(units)
-        return known[units] <= share
-
-    low, high = 0.0, 1.0
-    if not reaches(high):
-        rest = known[pick(high)]
-        raise OutOfReach(f"With all that may be cut gone, {rest:.1%} are left; the goal is {share:.1%}.")
-    for _ in range(ROUNDS):
-        middle = (low + high) / 2
-        low, high = (low, middle) if reaches(middle) else (middle, high)
-    return high

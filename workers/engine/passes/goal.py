@@ -1,35 +1,74 @@
-"""What is left of a model's cost: multiply-accumulates, parameters, or time."""
+"""Reaching a goal: what is left of a model's cost, and the least that has to go for it."""
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import assert_never
+from typing import TypeVar, assert_never
 
-from whetstone.contract.pruning import Measure
+from whetstone.contract.failures import FailureCode
+from whetstone.contract.pruning import Goal, Measure
 from workers.engine.data.samples import Samples
+from workers.engine.errors import EngineError
 from workers.engine.graph.graph import Array, Graph
 from workers.engine.graph.layers import count_params
 from workers.engine.graph.macs import count_macs
 from workers.engine.graph.session import Session
 from workers.engine.passes.checks import probes
 from workers.engine.passes.errors import NeedsDataset
-from workers.engine.passes.prune_choice import OutOfReach
 
 Shapes = dict[str, tuple[int, ...]]
 
+BISECTIONS = 20
 SECONDS = 0.4
 ROUNDS = 50
 WARMUP = 3
+
+ChoiceT = TypeVar("ChoiceT", bound=Hashable)
+
+
+class OutOfReach(EngineError):
+    """The goal cannot be reached by this pass."""
+
+    code = FailureCode.NOTHING_TO_DO
+    hint = "Ask for a larger share, exclude less, or let less stay."
+
+
+def least(pick: Callable[[float], ChoiceT], left: Callable[[ChoiceT], float], share: float) -> float:
+    """The least severity, 0 to 1, at which at most `share` is left, by bisection. Raises OutOfReach.
+
+    `left` measures what is left of the model's cost after a choice; severities that choose alike are measured once.
+    """
+    known: dict[ChoiceT, float] = {}
+
+    def after(severity: float) -> float:
+        choice = pick(severity)
+        if choice not in known:
+            known[choice] = left(choice)
+        return known[choice]
+
+    low, high = 0.0, 1.0
+    if (rest := after(high)) > share:
+        raise OutOfReach(f"With all that may go gone, {rest:.1%} are left; the goal is {share:.1%}.")
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if after(middle) <= share else (middle, high)
+    return high
 
 
 def _macs(graph: Graph, shapes: Shapes) -> int:
     count = count_macs(graph, shapes or None)
     if not count:
         raise OutOfReach(
-            "The model's multiply-accumulates cannot be counted.", hint="Give a sparsity, or a goal in parameters."
+            "The model's multiply-accumulates cannot be counted.", hint="Set the goal in parameters, or set none."
         )
     return count
+
+
+def check_goal(goal: Goal | None, graph: Graph, data: Samples | None) -> None:
+    """Raises OutOfReach for a goal in multiply-accumulates that cannot be counted."""
+    if goal is not None and goal.of is Measure.MACS:
+        _macs(graph, shapes_of(data))
 
 
 def share_left(measure: Measure, original: Graph, data: Samples | None, scratch: Path) -> Callable[[Graph], float]:
