@@ -69,7 +69,8 @@ class Learning(Contract):
     output for labels 0 and 1, and the mean squared error for labels that are floating point. An optimizer step sees
     `batch_size` × `accumulate` samples. `momentum` and `nesterov` are for `sgd`. `weight_decay` is added to the
     gradient (`adamw` takes it from the weights instead), `l1_penalty` times the sign of matrices and kernels too;
-    both before `clip_norm` limits its length. The rate rises linearly over the first `warmup_steps`.
+    both before `clip_norm` limits its length. The rate rises linearly over the first `warmup_steps`. With
+    `checkpoint_every` a retry goes on from the last multiple of so many steps, exactly as if nothing had happened.
     """
 
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
@@ -90,6 +91,7 @@ class Learning(Contract):
     dropout: bool = True
     precision: Precision = Precision.FLOAT32
     early_stopping: EarlyStopping | None = None
+    checkpoint_every: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     @model_validator(mode="after")
@@ -138,7 +140,6 @@ class Finetune(Learning):
     zero: None those of float weights, true also those of integers, of which rounding makes some, false none.
 
     A gradient is computed by `processes` processes, each on its share of the batch (and its own device, on GPU nodes).
-    With `checkpoint_every` a retry goes on from the last multiple of so many steps, exactly as if nothing had happened.
     """
 
     kind: Literal["finetune"] = "finetune"
@@ -151,7 +152,6 @@ class Finetune(Learning):
     learn_scales: bool = False
     validation_fraction: Annotated[Fraction, Field(gt=0, le=0.5)] = 0.1
     processes: Annotated[int, Field(ge=1, le=64)] = 1
-    checkpoint_every: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
     @model_validator(mode="after")
     def _told_once(self) -> Self:

@@ -95,7 +95,7 @@ class FinetunePass(GraphPass[Finetune]):
             check_inputs(teacher, after)
         objective = aims_of(after, terms, teacher)
         module = module_for(after, objective, learn_scales=self.config.learn_scales)
-        masks, every = self._masks(after, module), self.config.checkpoint_every
+        masks = self._masks(after, module)
         return module, Course(
             samples,
             self.config,
@@ -103,12 +103,12 @@ class FinetunePass(GraphPass[Finetune]):
             context.threads,
             self.config.validation_fraction,
             feed_singly=any(fixed_at_one(graph.inputs) for graph in (after, teacher) if graph is not None),
-            hooks=telling(context, lambda _: masks.hold()),
+            hooks=telling(context, lambda _: masks.hold(), masks.remember, masks.recall),
             teacher=teacher,
             graph=after,
             scratch=context.scratch,
             processes=self.config.processes,
-            keeper=context.keeper(every) if every is not None and context.keeper is not None else None,
+            keeper=context.keeper_for(self.config),
         )
 
     def run(self, graph: Graph, data: Samples | None, context: Context) -> Outcome:

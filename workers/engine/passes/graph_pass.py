@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from whetstone.contract.learning import Learning
 from whetstone.contract.reports import Curve, LayerChange
 from whetstone.contract.steps import InputRole
 from workers.engine.data.samples import Samples
@@ -41,6 +42,11 @@ class Context:
     tell: Tell = _say_nothing
     model: Callable[[InputRole], Graph] = _no_model
     keeper: Callable[[int], Keeper] | None = None
+
+    def keeper_for(self, learning: Learning) -> Keeper | None:
+        """Where to keep how far learning has got; None unless it asks for that, and there is a place."""
+        every = learning.checkpoint_every
+        return None if every is None or self.keeper is None else self.keeper(every)
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,14 @@ class Masks:
     def renew(self) -> None:
         self._kept = {name: weight != 0 for name, weight in self._weights.items()}
 
+    def remember(self) -> dict[str, Tensor]:
+        return dict(self._kept)
+
+    def recall(self, steps: int, kept: dict[str, Tensor]) -> None:
+        """Go on with the masks that there were after so many steps."""
+        del steps
+        self._kept = {name: kept[name].to(weight.device) for name, weight in self._weights.items()}
+
     @torch.no_grad()
     def hold(self) -> None:
         """Set to zero what the last optimizer step has moved away from it."""
@@ -93,7 +101,12 @@ def _sentence(number: int, epoch: Epoch) -> str:
     return f"Epoch {number}: loss {epoch.loss:.4g}, validation loss {epoch.validation_loss:.4g}{accuracy}"
 
 
-def telling(context: Context, after_step: Callable[[int], None]) -> Hooks:
+def telling(
+    context: Context,
+    after_step: Callable[[int], None],
+    remember: Callable[[], dict[str, Tensor]] = dict,
+    recall: Callable[[int, dict[str, Tensor]], None] = lambda _steps, _kept: None,
+) -> Hooks:
     """Hooks that do something after each step and tell of every epoch."""
 
     def after_epoch(share: float, number: int, epoch: Epoch) -> None:
@@ -102,4 +115,4 @@ def telling(context: Context, after_step: Callable[[int], None]) -> Hooks:
             metrics["validation_accuracy"] = epoch.validation_accuracy
         context.tell(share, _sentence(number, epoch), metrics)
 
-    return Hooks(after_step, after_epoch)
+    return Hooks(after_step, after_epoch, remember, recall)

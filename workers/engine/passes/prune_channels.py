@@ -39,11 +39,12 @@ class Silence:
 
     def __init__(self, channels: Channels, module: Trainable) -> None:
         self._channels, self._weights = channels, module.weights
+        self.gone = Units()
         self._masks: list[tuple[Tensor, Tensor]] = []
 
     @torch.no_grad()
     def renew(self, gone: Units) -> None:
-        self._masks = []
+        self.gone, self._masks = gone, []
         for each in self._channels.slices:
             weight = self._weights.get(each.site.constant)
             kept = ~np.isin(each.units, list(gone))
@@ -63,6 +64,13 @@ class Silence:
     def hold(self) -> None:
         for weight, mask in self._masks:
             weight.mul_(mask)
+
+    def remember(self) -> dict[str, Tensor]:
+        return {"gone": torch.tensor(sorted(self.gone), dtype=torch.int64)}
+
+    def recall(self, steps: int, kept: dict[str, Tensor]) -> None:
+        del steps
+        self.renew(frozenset(kept["gone"].tolist()))
 
 
 def _reader(module: Trainable, graph: Graph) -> Callable[[str], Array]:
@@ -169,21 +177,19 @@ class PruneChannels(GraphPass[Prune]):
         if sparsity <= schedule.initial_sparsity:
             raise OutOfReach(f"The goal takes a sparsity of {sparsity:.1%}, below schedule.initial_sparsity.")
         module, objective = trainable(channels.graph, schedule.learning.loss, samples)
-        silence, gone = Silence(channels, module), Units()
+        silence = Silence(channels, module)
 
         def prune(now: float) -> None:
-            nonlocal gone
             found = self._candidates(channels, samples, module)
             exact = self._sparsity(channels, found, samples, context) if now >= sparsity else now
-            gone = choose(found, exact, self.config)
-            silence.renew(gone)
+            silence.renew(choose(found, exact, self.config))
 
         curves = learn_pruning(
             channels.graph, (module, objective), schedule, sparsity,
-            samples=samples, context=context, prune=prune, hold=silence.hold,
+            samples=samples, context=context, prune=prune, hold=silence,
         )  # fmt: skip
         module.write_back(channels.graph)
-        return gone, curves
+        return silence.gone, curves
 
     def _fit(
         self, channels: Channels, after: Graph, gone: Units, data: Samples | None, context: Context

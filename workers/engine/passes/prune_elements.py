@@ -125,7 +125,7 @@ class PruneElements(GraphPass[Prune]):
 
         curves = learn_pruning(
             graph, (module, objective), schedule, self.config.sparsity or 0.0,
-            samples=samples, context=context, prune=prune, hold=masks.hold,
+            samples=samples, context=context, prune=prune, hold=masks,
         )  # fmt: skip
         module.write_back(graph)
         return curves

@@ -1,6 +1,9 @@
 """Sparsity that rises while the weights learn."""
 
 from collections.abc import Callable
+from typing import Protocol
+
+from torch import Tensor
 
 from whetstone.contract.pruning import Polynomial
 from whetstone.contract.reports import Curve
@@ -12,6 +15,19 @@ from workers.engine.passes.graph_pass import Context
 from workers.engine.passes.learning import telling
 from workers.engine.training.loop import Course, learn
 from workers.engine.training.objective import Objective
+
+
+class Held(Protocol):
+    """Weights that stay zero while the others learn."""
+
+    def hold(self) -> None: ...
+
+    def remember(self) -> dict[str, Tensor]:
+        """Which they are."""
+        ...
+
+    def recall(self, steps: int, kept: dict[str, Tensor]) -> None:
+        """Take up what was remembered after so many steps of an earlier attempt."""
 
 
 def sparsity_at(step: int, schedule: Polynomial, final: float) -> float:
@@ -36,17 +52,21 @@ def learn_pruning(
     samples: Samples,
     context: Context,
     prune: Callable[[float], None],
-    hold: Callable[[], None],
+    hold: Held,
 ) -> tuple[Curve, ...]:
     """Train the module of `graph` in place; `prune` it to a sparsity whenever that is due, `hold` it in between."""
     module, objective = learner
     history: list[tuple[int, float]] = []
 
     def after_step(step: int) -> None:
-        hold()
+        hold.hold()
         if is_due(step, schedule):
             history.append((step, sparsity_at(step, schedule, final)))
             prune(history[-1][1])
+
+    def recall(steps: int, kept: dict[str, Tensor]) -> None:
+        history[:] = ((n, sparsity_at(n, schedule, final)) for n in range(steps + 1) if is_due(n, schedule))
+        hold.recall(steps, kept)
 
     after_step(0)
     course = Course(
@@ -56,7 +76,8 @@ def learn_pruning(
         context.threads,
         min_steps=schedule.end_step,
         feed_singly=fixed_at_one(graph.inputs),
-        hooks=telling(context, after_step),
+        hooks=telling(context, after_step, hold.remember, recall),
+        keeper=context.keeper_for(schedule.learning),
     )
     learned = learn(module, course)
     x, y = zip(*((float(step), sparsity) for step, sparsity in history), strict=True)

@@ -17,7 +17,7 @@ from workers.engine.training.progress import Epoch
 
 Write = Callable[[Path], None]
 HEADER = "whetstone"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,24 @@ def _of_optimizer(optimizer: torch.optim.Optimizer) -> Weights:
     }
 
 
-def save(
-    path: Path, mark: str, standing: Standing, module: Trainable, optimizer: torch.optim.Optimizer, best: Weights
-) -> None:
-    """Write everything that the next step depends on."""
-    tensors = {f"module/{name}": value for name, value in module.state_dict().items()}
-    tensors |= {f"best/{name}": value for name, value in best.items()}
-    tensors |= _of_optimizer(optimizer)
+@dataclass
+class State:
+    """Everything that the next step depends on, beside the numbers: `best` are the best weights so far, `others` what
+    the hooks remember.
+    """
+
+    module: Trainable
+    optimizer: torch.optim.Optimizer
+    best: Weights = field(default_factory=dict)
+    others: Weights = field(default_factory=dict)
+
+
+def save(path: Path, mark: str, standing: Standing, state: State) -> None:
+    """Write a state; `mark` tells what it belongs to."""
+    tensors = {f"module/{name}": value for name, value in state.module.state_dict().items()}
+    for kind, found in (("best", state.best), ("others", state.others)):
+        tensors |= {f"{kind}/{name}": value for name, value in found.items()}
+    tensors |= _of_optimizer(state.optimizer)
     header = {HEADER: json.dumps({"fingerprint": mark, "standing": asdict(standing)})}
     save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, path, header)
 
@@ -95,16 +106,17 @@ def _put_into_optimizer(optimizer: torch.optim.Optimizer, tensors: Weights) -> N
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def load(path: Path, mark: str, module: Trainable, optimizer: torch.optim.Optimizer) -> tuple[Standing, Weights] | None:
-    """Put a saved state into module and optimizer. None, with nothing changed, if it belongs to something else."""
+def load(path: Path, mark: str, state: State) -> Standing | None:
+    """Read a state into `state`. None, with nothing changed, if it belongs to something else."""
     with safe_open(path, "pt") as file:
         header = json.loads((file.metadata() or {}).get(HEADER, "{}"))
         if header.get("fingerprint") != mark:
             return None
-        sorted_in: dict[str, Weights] = {"module": {}, "best": {}, "optimizer": {}}
+        sorted_in: dict[str, Weights] = {"module": {}, "best": {}, "others": {}, "optimizer": {}}
         for key in file.keys():  # noqa: SIM118 - it is no dictionary
             kind, _, name = key.partition("/")
             sorted_in[kind][name] = file.get_tensor(key)
-    module.load_state_dict(sorted_in["module"])
-    _put_into_optimizer(optimizer, sorted_in["optimizer"])
-    return _standing(header["standing"]), sorted_in["best"]
+    state.module.load_state_dict(sorted_in["module"])
+    _put_into_optimizer(state.optimizer, sorted_in["optimizer"])
+    state.best, state.others = sorted_in["best"], sorted_in["others"]
+    return _standing(header["standing"])

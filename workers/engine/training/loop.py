@@ -25,7 +25,7 @@ from workers.engine.training.gradients import (
     device_of,
     set_modes,
 )
-from workers.engine.training.keeping import Standing
+from workers.engine.training.keeping import Standing, State
 from workers.engine.training.losses import Targets, as_labels
 from workers.engine.training.optimizers import add_l1, clip, make_optimizer, rate_at
 from workers.engine.training.progress import Epoch, Hooks, Learned
@@ -108,17 +108,19 @@ class _Loop:
         keeper = self.course.keeper
         if keeper is None or self.at.steps % keeper.every:
             return
-        parts = (self.mark, self.at, self.module, self.optimizer, self.best_state)
-        keeper.save(self.at.steps, lambda path: keeping.save(path, *parts))
+        state = State(self.module, self.optimizer, self.best_state, self.course.hooks.remember())
+        keeper.save(self.at.steps, lambda path: keeping.save(path, self.mark, self.at, state))
 
     def _go_on(self) -> int:
         """Take up what an earlier attempt left. Returns the number of steps it had made."""
         keeper = self.course.keeper
         if keeper is None or keeper.saved is None:
             return 0
-        found = keeping.load(keeper.saved, self.mark, self.module, self.optimizer)
+        state = State(self.module, self.optimizer)
+        found = keeping.load(keeper.saved, self.mark, state)
         if found is not None:
-            self.at, self.best_state = found
+            self.at, self.best_state = found, state.best
+            self.course.hooks.recall(found.steps, state.others)
         return self.at.steps
 
     @torch.no_grad()

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from whetstone.contract.reports import Curve
 
 
@@ -17,10 +19,16 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Hooks:
-    """What others do in the loop: `after_step` gets the number of steps done, `after_epoch` the share of work done."""
+    """What others do in the loop: `after_step` gets the number of steps done, `after_epoch` the share of work done.
+
+    What they keep between steps `remember` gives, to be saved with the weights, and `recall` gets back, with the number
+    of steps that were done, when an earlier attempt is gone on with.
+    """
 
     after_step: Callable[[int], None] = lambda _: None
     after_epoch: Callable[[float, int, Epoch], None] = lambda _share, _number, _epoch: None
+    remember: Callable[[], dict[str, Tensor]] = dict
+    recall: Callable[[int, dict[str, Tensor]], None] = lambda _steps, _kept: None
 
 
 @dataclass(frozen=True)
