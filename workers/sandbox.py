@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from whetstone.contract.failures import Failure, FailureCode
 from whetstone.contract.steps import Limits
-from workers.engine.request import Done, Failed, Message, Request
+from workers.engine.request import Done, Failed, MadeFile, Message, Request
 
 START_SECONDS = 120.0
 LOOK_SECONDS = 0.05
@@ -34,11 +34,11 @@ _CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.
 
 
 class StepFailed(Exception):
-    """The engine could not do the step; `failure` says why."""
+    """The engine could not do the step; `failure` says why. `outputs` are of use all the same."""
 
-    def __init__(self, failure: Failure) -> None:
+    def __init__(self, failure: Failure, outputs: tuple[MadeFile, ...] = ()) -> None:
         super().__init__(failure.message)
-        self.failure = failure
+        self.failure, self.outputs = failure, outputs
 
 
 class Stopped(Exception):
@@ -246,7 +246,7 @@ def _outcome(child: _Child, last: Done | Failed | None, status: int, scratch: Pa
     if isinstance(last, Done):
         return last
     if isinstance(last, Failed):
-        raise StepFailed(last.failure)
+        raise StepFailed(last.failure, last.outputs)
     raise StepFailed(_ended_badly(status, _tail(scratch / "output.log")))
 
 

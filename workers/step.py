@@ -125,7 +125,7 @@ def _work(control: ControlPlane, sandbox: Sandbox, order: Order, scratch: Path) 
     except Stopped:
         return _stopped(control, order, heart)
     except StepFailed as error:
-        return _failed(control, order, error.failure)
+        return _failed(control, order, error.failure, _rescued(control, order, scratch / "outputs", error.outputs))
     except Unreachable as error:
         return _failed(control, order, Failure(code=FailureCode.STORAGE_ERROR, message=str(error)))
     except Refused as error:
@@ -203,8 +203,17 @@ def _stopped(control: ControlPlane, order: Order, heart: Heart) -> str:
     return "cancelled"
 
 
-def _failed(control: ControlPlane, order: Order, failure: Failure) -> str:
-    _tell_failure(control, order, Fail(failure=failure))
+def _rescued(control: ControlPlane, order: Order, outputs: Path, made: tuple[MadeFile, ...]) -> tuple[OutputFile, ...]:
+    """Upload what a step that failed has left. If that fails too, the reason of the step's own failure is told."""
+    try:
+        return tuple(_keep(control, order, outputs, each) for each in made)
+    except (StepFailed, Refused, Unreachable) as error:
+        log.warning("nothing rescued", reason=str(error))
+        return ()
+
+
+def _failed(control: ControlPlane, order: Order, failure: Failure, outputs: tuple[OutputFile, ...] = ()) -> str:
+    _tell_failure(control, order, Fail(failure=failure, outputs=outputs))
     return f"failed: {failure.code}"
 
 

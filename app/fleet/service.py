@@ -310,7 +310,7 @@ async def finish(session: AsyncSession, fleet: Fleet, token: str, done: Finish) 
         raise WrongResult
     step.result = done.result
     step.progress = 1.0
-    await _ended(session, fleet, step, StepState.SUCCEEDED, done)
+    await _ended(session, fleet, step, StepState.SUCCEEDED, done.outputs)
 
 
 async def fail(session: AsyncSession, fleet: Fleet, token: str, failed: Fail) -> None:
@@ -319,10 +319,12 @@ async def fail(session: AsyncSession, fleet: Fleet, token: str, failed: Fail) ->
     if failed.cancelled:
         await _ended(session, fleet, step, StepState.CANCELLED)
     else:
-        await _fail_or_retry(session, fleet, step, failed.failure)
+        await _fail_or_retry(session, fleet, step, failed.failure, failed.outputs)
 
 
-async def _fail_or_retry(session: AsyncSession, fleet: Fleet, step: StepRow, failure: Failure) -> None:
+async def _fail_or_retry(
+    session: AsyncSession, fleet: Fleet, step: StepRow, failure: Failure, outputs: tuple[OutputFile, ...] = ()
+) -> None:
     step.failure = failure.model_copy(update={"step": step.id})
     if step.cancel_requested:
         await _ended(session, fleet, step, StepState.CANCELLED)
@@ -331,15 +333,15 @@ async def _fail_or_retry(session: AsyncSession, fleet: Fleet, step: StepRow, fai
         await _send_again(session, fleet, step)
         await fleet.listeners[StepKind(step.kind)].retried(session, step)
     else:
-        await _ended(session, fleet, step, StepState.FAILED)
+        await _ended(session, fleet, step, StepState.FAILED, outputs)
 
 
 async def _ended(
-    session: AsyncSession, fleet: Fleet, step: StepRow, state: StepState, done: Finish | None = None
+    session: AsyncSession, fleet: Fleet, step: StepRow, state: StepState, outputs: tuple[OutputFile, ...] = ()
 ) -> None:
     _end(step, state)
     step.inputs = _without_interim(step.inputs)
-    await fleet.listeners[StepKind(step.kind)].ended(session, step, done.outputs if done else ())
+    await fleet.listeners[StepKind(step.kind)].ended(session, step, outputs)
     # Only now: an output may have the very content of the last checkpoint, and must be recorded before that goes.
     await artifacts.drop_interim(session, TenantID(step.tenant_id), step.id)
 

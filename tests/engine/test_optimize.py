@@ -1,13 +1,16 @@
 """A whole recipe, and going on from a checkpoint."""
 
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.engine import models
 from tests.engine.models import accuracy
+from whetstone.contract.failures import FailureCode
 from whetstone.contract.jobs import ArtifactKind
-from whetstone.contract.learning import Finetune
+from whetstone.contract.learning import Finetune, OptimizerName
 from whetstone.contract.passes import Pass, Simplify
 from whetstone.contract.pruning import Prune
 from whetstone.contract.quantization import Quantize
@@ -17,7 +20,8 @@ from workers.engine.data.samples import Samples
 from workers.engine.graph.graph import Graph
 from workers.engine.importers.detect import open_model
 from workers.engine.optimize import optimize
-from workers.engine.request import Message, PassDone, Progress, Request
+from workers.engine.request import Failed, Message, PassDone, Progress, Request
+from workers.engine.run import answer
 
 PASSES: tuple[Pass, ...] = (Simplify(), Prune(sparsity=0.6), Finetune(epochs=2), Quantize())
 
@@ -66,6 +70,25 @@ def test_goes_on_from_the_checkpoint(tmp_path: Path, trained: Graph, digits_file
     assert isinstance(done.result, Optimized)
     assert done.result.passes[:2] == checkpoint.passes
     assert [m.file.name for m in rest if isinstance(m, PassDone)] == ["checkpoint-3.onnx", "checkpoint-4.onnx"]
+
+
+def test_what_was_best_before_learning_diverged_is_handed_over(tmp_path: Path) -> None:
+    body = "g (float[N,1] x) => (float[N,1] y) { y = MatMul(x, w) }"
+    line = models.with_weights(models.parsed(body), w=np.ones((1, 1), np.float32))
+    x = np.linspace(1, 2, 64, dtype=np.float32)[:, None]
+    np.savez(tmp_path / "d.npz", **{"train/x": x, "train/labels": 3 * x[:, 0]})
+    task = Optimize(passes=(Finetune(epochs=500, optimizer=OptimizerName.SGD, learning_rate=1.5, hold_sparsity=False),))
+    model, told = models.saved(line, tmp_path / "upload"), list[Message]()
+    answer(request(tmp_path, task, model=model, dataset=tmp_path / "d.npz"), told.append)
+    failed = told[-1]
+    assert isinstance(failed, Failed)
+    assert failed.failure.code is FailureCode.TRAINING_DIVERGED
+    assert re.search(r"in step \d+.* epoch 1 was the best", failed.failure.message)
+    assert "'best-so-far.onnx'" in (failed.failure.hint or "")
+    assert [(file.name, file.kind) for file in failed.outputs] == [("best-so-far.onnx", ArtifactKind.MODEL)]
+    kept = open_model(tmp_path / "outputs" / "best-so-far.onnx", tmp_path)
+    assert np.isfinite(kept.weight("w")).all()
+    assert (kept.weight("w") != 1).all()
 
 
 def test_raised_opset_is_told_in_the_first_report(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from tests.service import facts
 from whetstone.client import Client
 from whetstone.contract.failures import FailureCode
 from whetstone.contract.jobs import StepKind
+from whetstone.contract.learning import Finetune, OptimizerName
 from whetstone.contract.passes import Simplify
 from whetstone.errors import JobFailed, UploadRejected
 
@@ -198,3 +199,21 @@ def test_a_model_that_crashes_hangs_or_eats_memory_is_a_typed_failure(
     assert time.monotonic() - began < 60
     assert all(process.exit_code() is None for process in full.processes)
     _still_works(full_client, tmp_path)
+
+
+def test_learning_that_diverges_leaves_the_best_weights_to_download(full_client: Client, tmp_path: Path) -> None:
+    body = "g (float[N,1] x) => (float[N,1] y) { y = MatMul(x, w) }"
+    line = models.with_weights(models.parsed(body), w=np.ones((1, 1), np.float32))
+    x = np.linspace(1, 2, 64, dtype=np.float32)[:, None]
+    np.savez(tmp_path / "line.npz", x=x, labels=3 * x[:, 0])
+    model = full_client.models.upload(models.saved(line, tmp_path / "line.onnx"))
+    data = full_client.datasets.upload(tmp_path / "line.npz")
+    learning = Finetune(epochs=500, optimizer=OptimizerName.SGD, learning_rate=1.5)
+    job = full_client.jobs.submit(facts.spec(model.id, data.id, learning))
+    with pytest.raises(JobFailed) as failed:
+        full_client.jobs.wait(job.id)
+    assert failed.value.failure is not None
+    assert failed.value.failure.code is FailureCode.TRAINING_DIVERGED
+    (best,) = full_client.jobs.download(job.id, tmp_path / "left")
+    assert best.name == "best-so-far.onnx"
+    assert np.isfinite(models.run(onnx.load(best), x=x)[0]).all()

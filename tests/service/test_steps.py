@@ -114,6 +114,18 @@ def test_a_target_that_fails_does_not_take_the_others_with_it(
         client.request("GET", f"/v1/jobs/{job.id}/report.html")
 
 
+def test_what_a_failed_step_has_saved_can_be_downloaded(
+    client: Client, guest: Guest, job: JobRead, tmp_path: Path
+) -> None:
+    order = guest.claim(job.id)
+    best = output(guest, order, tmp_path, "best-so-far.onnx")
+    failure = Failure(code=FailureCode.TRAINING_DIVERGED, message="The loss became infinite or NaN in step 9.")
+    guest.control.fail(order.token, Fail(failure=failure, outputs=(best,)))
+    with pytest.raises(JobFailed):
+        client.jobs.wait(job.id)
+    assert [path.name for path in client.jobs.download(job.id, tmp_path / "results")] == ["best-so-far.onnx"]
+
+
 def test_a_bad_model_is_never_tried_again(client: Client, guest: Guest, job: JobRead) -> None:
     failure = Failure(code=FailureCode.RUNTIME_CRASHED, message="The model crashed.", layer="dense")
     guest.control.fail(guest.claim(job.id).token, Fail(failure=failure))

@@ -240,10 +240,11 @@ class Finish(Contract):
 
 
 class Fail(Contract):
-    """The step cannot be done."""
+    """The step cannot be done; `outputs` are files that were uploaded, as they are of use all the same."""
 
     failure: Failure
     cancelled: bool = False
+    outputs: tuple[OutputFile, ...] = ()
 
 
 class Enrol(Contract):

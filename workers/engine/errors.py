@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from whetstone.contract.failures import Failure, FailureCode
+from workers.engine.request import MadeFile
 
 
 class EngineError(Exception):
@@ -10,6 +11,9 @@ class EngineError(Exception):
 
     code: ClassVar[FailureCode] = FailureCode.INTERNAL_ERROR
     hint: ClassVar[str | None] = None
+
+    outputs: tuple[MadeFile, ...] = ()
+    """Files that are of use though the step has failed."""
 
     def __init__(self, message: str | None = None, *, layer: str | None = None, hint: str | None = None) -> None:
         super().__init__(message or type(self).__doc__ or type(self).__name__)

@@ -19,9 +19,10 @@ from workers.engine.passes.graph_pass import Context
 from workers.engine.passes.sequence import make
 from workers.engine.request import Done, LearningSaved, MadeFile, Message, PassDone, Progress, Request
 from workers.engine.training.keeping import Keeper, Write
+from workers.engine.training.trouble import LearningStopped
 
 SAFETENSORS = "application/octet-stream"
-RESULT = "model.onnx"
+RESULT, BEST = "model.onnx", "best-so-far.onnx"
 
 
 Tell = Callable[[Message], None]
@@ -75,12 +76,24 @@ def _context(stage: _Stage, request: Request) -> Context:
     )
 
 
+def _rescue(stopped: LearningStopped, request: Request) -> None:
+    """Hand over the best weights that there were before learning came to an end, as a model."""
+    if stopped.best is not None:
+        file, _ = saved(stopped.best, request.outputs, BEST, ArtifactKind.MODEL)
+        stopped.outputs = (file,)
+        stopped.advice = f"{stopped.advice or ''} The best weights until then are kept as '{BEST}'.".strip()
+
+
 def _run_pass(
     stage: _Stage, graph: Graph, samples: Samples | None, request: Request
 ) -> tuple[Graph, PassReport, MadeFile]:
     stage.progress(0.0, "started", {})
     started = time.monotonic()
-    outcome = make(stage.config).apply(graph, samples, _context(stage, request))
+    try:
+        outcome = make(stage.config).apply(graph, samples, _context(stage, request))
+    except LearningStopped as stopped:
+        _rescue(stopped, request)
+        raise
     seconds = time.monotonic() - started
     name = f"checkpoint-{stage.index + 1}.onnx"
     file, size = saved(outcome.graph, request.outputs, name, ArtifactKind.CHECKPOINT)

@@ -84,6 +84,7 @@ class Done(Contract):
 class Failed(Contract):
     kind: Literal["failed"] = "failed"
     failure: Failure
+    outputs: tuple[MadeFile, ...] = ()
 
 
 Message = Annotated[

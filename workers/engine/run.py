@@ -57,7 +57,7 @@ def answer(request: Request, tell: Tell) -> None:
     try:
         tell(run(request, tell))
     except EngineError as error:
-        tell(Failed(failure=error.as_failure()))
+        tell(Failed(failure=error.as_failure(), outputs=error.outputs))
     except MemoryError:
         tell(Failed(failure=_out_of_memory()))
     except Exception as error:  # noqa: BLE001 - the last line of defence: a fault of ours becomes a typed failure

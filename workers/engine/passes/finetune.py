@@ -20,6 +20,7 @@ from workers.engine.training.loop import Learned, learn
 from workers.engine.training.made_inputs import Made, check_can_be_made, make_inputs
 from workers.engine.training.objective import TERMS, aims_of, without_labels
 from workers.engine.training.teacher import check_inputs
+from workers.engine.training.trouble import LearningStopped
 
 MATRIX_RANK = 2
 
@@ -116,7 +117,13 @@ class FinetunePass(GraphPass[Finetune]):
         after = student.graph
         separate_statistics(after)
         module, course = self._course(after, made.samples, context)
-        learned = learn(module, course)
+        try:
+            learned = learn(module, course)
+        except LearningStopped as stopped:
+            if stopped.has_best:
+                module.write_back(after)
+                stopped.best = after
+            raise
         module.write_back(after)
         summary = _summary(learned, made.samples.count(Split.TRAIN))
         notes = (*student.notes, *self._notes(course, learned), *made.notes)

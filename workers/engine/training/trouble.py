@@ -7,26 +7,37 @@ import torch
 
 from whetstone.contract.failures import FailureCode
 from workers.engine.errors import EngineError
+from workers.engine.graph.graph import Graph
 from workers.engine.graph.ops.program import NodeFailed
 from workers.engine.graph.reasons import reason_of
 from workers.engine.training.gradients import NotFinite
 
 
-class TrainingDiverged(EngineError):
+class LearningStopped(EngineError):
+    """Learning came to an end before its time.
+
+    `has_best`: the best weights so far are in the module; `best` is the graph with them, once they are written to it.
+    """
+
+    has_best = False
+    best: Graph | None = None
+
+
+class TrainingDiverged(LearningStopped):
     """The loss became infinite or NaN."""
 
     code = FailureCode.TRAINING_DIVERGED
     hint = "Lower the learning rate, or limit the gradient with clip_norm."
 
 
-class OutOfMemory(EngineError):
+class OutOfMemory(LearningStopped):
     """Learning needed more memory than there is."""
 
     code = FailureCode.OUT_OF_MEMORY
     hint = "Use a smaller batch_size, with accumulate to make up for it."
 
 
-class CannotRun(EngineError):
+class CannotRun(LearningStopped):
     """A node cannot be run on the samples."""
 
     code = FailureCode.RUNTIME_CRASHED
@@ -40,18 +51,18 @@ def _is_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and "allocate memory" in str(error)
 
 
-def _failure(error: Exception, where: str, fall_back: Callable[[], str]) -> EngineError | None:
-    """What to raise instead; None for what is no trouble of learning."""
+def _failure(error: Exception, where: str) -> tuple[type[LearningStopped], str, str | None] | None:
+    """What to raise instead, with its message and the layer; None for what is no trouble of learning."""
     node, why = (error.node, error.why) if isinstance(error, NodeFailed) else (None, error)
     known = node.name if node else None
     layer = error.layer if isinstance(error, NotFinite) else known
     place = f"{where} at '{layer}'" if layer else where
     if isinstance(error, NotFinite):
-        return TrainingDiverged(f"The loss became infinite or NaN{place}.{fall_back()}", layer=layer)
+        return TrainingDiverged, f"The loss became infinite or NaN{place}.", layer
     if _is_memory(why):
-        return OutOfMemory(f"Memory ran out{place}.{fall_back()}", layer=layer)
+        return OutOfMemory, f"Memory ran out{place}.", layer
     if node is not None:
-        return CannotRun(f"A {node.op} cannot be run{place}: {reason_of(why)}{fall_back()}", layer=layer)
+        return CannotRun, f"A {node.op} cannot be run{place}: {reason_of(why)}", layer
     return None
 
 
@@ -66,7 +77,11 @@ def typed_failures(step: Callable[[], int] | None = None, fall_back: Callable[[]
     except EngineError:
         raise
     except Exception as error:
-        failure = _failure(error, f" in step {step()}" if step is not None else "", fall_back)
-        if failure is None:
+        found = _failure(error, f" in step {step()}" if step is not None else "")
+        if found is None:
             raise
+        kind, message, layer = found
+        saved = fall_back()
+        failure = kind(message + saved, layer=layer)
+        failure.has_best = bool(saved)
         raise failure from error
