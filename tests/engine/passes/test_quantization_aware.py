@@ -54,13 +54,16 @@ def test_zeros_of_integers_are_held_only_when_asked(trained: Graph, digits: Samp
     quantized = QuantizePass(Quantize()).apply(pruned, digits, context).graph
     was_zero = quantized.weight("w1_quantized") == 0
     assert was_zero.mean() > 0.8
-    left = []
+    left, notes = [], []
     for hold in (None, True):
         config = Finetune(epochs=1, learning_rate=0.01, hold_sparsity=hold, learn_scales=True)
-        after = FinetunePass(config).apply(quantized, digits, context).graph
-        left.append(float((after.weight("w1_quantized")[was_zero] == 0).mean()))
+        outcome = FinetunePass(config).apply(quantized, digits, context)
+        left.append(float((outcome.graph.weight("w1_quantized")[was_zero] == 0).mean()))
+        notes.append(outcome.notes)
     assert left[0] < 0.9
     assert left[1] == 1
+    assert "hold_sparsity true would have kept them" in notes[0][0]
+    assert notes[1] == ()
 
 
 @pytest.mark.parametrize(

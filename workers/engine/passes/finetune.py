@@ -126,8 +126,19 @@ class FinetunePass(GraphPass[Finetune]):
             raise
         module.write_back(after)
         summary = _summary(learned, made.samples.count(Split.TRAIN))
-        notes = (*student.notes, *self._notes(course, learned), *made.notes)
+        notes = (*student.notes, *self._notes(course, learned), *self._freed(graph, after), *made.notes)
         return Outcome(after, summary, student.layers, learned.curves(), notes)
+
+    def _freed(self, before: Graph, after: Graph) -> tuple[str, ...]:
+        """That integers which were zero are so no longer, if that was not asked for: pruning may have made them."""
+        if not self._keeps_the_graph or self.config.hold_sparsity is not None:
+            return ()
+        free = [each for each in parameters_of(before) if not self._holds(before, each.name)]
+        free = [each for each in free if len(before.constants[each.name].dims) >= MATRIX_RANK]
+        old, new = (sum(int((g.weight(each.name) == each.zero_point).sum()) for each in free) for g in (before, after))
+        if new >= old:
+            return ()
+        return (f"Of the integer weights {old:,} were zero, now {new:,} are; hold_sparsity true would have kept them.",)
 
     def _notes(self, course: Course, learned: Learned) -> tuple[str, ...]:
         notes = []
