@@ -73,6 +73,7 @@ def test_zeros_of_integers_are_held_only_when_asked(trained: Graph, digits: Samp
         (Quantize(activations=Activations.NONE), "is a MatMulNBits, which no gradient passes"),
         (Quantize(precision=Precision.INT4), "is a MatMulNBits, which no gradient passes"),
         (Quantize(precision=Precision.FP16), "is float16, too coarse for steps of learning"),
+        (Quantize(precision=Precision.BF16), "is bfloat16, too coarse for steps of learning"),
     ],
 )
 def test_what_cannot_learn_is_refused(
