@@ -34,6 +34,8 @@ def mean_errors(
     before: Graph, after: Graph, layers: Sequence[Layer], batches: Batches, scratch: Path, threads: int
 ) -> Errors:
     """Measure E[εx] of `correctable` layers in one pass over the samples. Raises CalibrationFailed."""
+    if not layers:
+        return {}
     watched = without_outputs(after.model)
     for layer in layers:
         _watch(watched, before, after, layer)

@@ -10,6 +10,7 @@ from whetstone.contract.quantization import Calibrator, Quantize
 from workers.engine.data.fit import fixed_at_one
 from workers.engine.data.samples import Batch, Samples
 from workers.engine.graph.graph import Array, Graph
+from workers.engine.graph.shapes import has_subgraphs
 from workers.engine.passes.errors import CalibrationFailed
 from workers.engine.passes.graph_pass import Context
 from workers.engine.passes.ranges import Ranges, find_ranges, with_shapes
@@ -32,7 +33,9 @@ class Calibration:
 
     @classmethod
     def of(cls, config: Quantize, samples: Samples, context: Context, graph: Graph) -> "Calibration":
-        return cls(config, samples, context, 1 if fixed_at_one(graph.inputs) else BATCH)
+        """One sample at a time where that is all the model takes, or where control flow may hang on its neighbours."""
+        alone = fixed_at_one(graph.inputs) or has_subgraphs(graph)
+        return cls(config, samples, context, 1 if alone else BATCH)
 
     @property
     def count(self) -> int:

@@ -8,8 +8,8 @@ from whetstone.contract.quantization import Quantize, Rounding
 from whetstone.contract.reports import LayerChange
 from workers.engine.graph.graph import Graph
 from workers.engine.graph.layers import Layer
-from workers.engine.passes.bias_correction import mean_errors, take_out
-from workers.engine.passes.biases import Bias, bias_of
+from workers.engine.passes.bias_correction import correctable, mean_errors, take_out
+from workers.engine.passes.biases import bias_of
 from workers.engine.passes.equalize import equalize, pairs_of, spread
 from workers.engine.passes.moments import Floats, Linear, linear_form, moments_of
 from workers.engine.passes.prepared import Prepared
@@ -98,16 +98,11 @@ class Corrected:
         after = self._rounded(self._build(graph, kept, only))
         if not self._config.bias_correction or only:
             return after
-        layers = self._with_bias(kept)
+        layers = correctable(graph, [layer for layer in self._prepared.free_layers() if layer.name not in kept])
         context, batches = self._prepared.context, self._prepared.samples.inputs
         errors = mean_errors(graph, after, layers, batches, context.scratch, context.threads)
         self._errors = {name: float(np.abs(error).max()) for name, error in errors.items()}
         return self._rounded(self._build(take_out(graph, layers, errors), kept, only))
-
-    def _with_bias(self, kept: Sequence[str]) -> list[Layer]:
-        graph = self._prepared.graph
-        layers = [layer for layer in self._prepared.free_layers() if layer.name not in kept]
-        return [layer for layer in layers if isinstance(bias_of(graph, layer), Bias)]
 
     def _rounded(self, after: Graph) -> Graph:
         for learned in self._learned.values():

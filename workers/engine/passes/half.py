@@ -44,7 +44,8 @@ def _largest(graph: Graph, ranges: Ranges, tensor: str) -> float:
     if tensor in ranges:
         return max(abs(ranges[tensor][0]), abs(ranges[tensor][1]))
     if tensor in graph.constants and graph.dtype(tensor) == "float32":
-        return float(np.abs(np.asarray(graph.weight(tensor), np.float32)).max(initial=0))
+        values = np.asarray(graph.weight(tensor), np.float32)
+        return float(np.abs(values[np.isfinite(values)]).max(initial=0))  # infinity is infinity in float16 too
     return 0.0
 
 
@@ -113,7 +114,8 @@ class _Halving:
         twin = f"{name}{TWIN}"
         if name in self._stored:
             values = np.asarray(numpy_helper.to_array(self._stored[name]), np.float32)
-            self._stored[twin] = numpy_helper.from_array(values.clip(-LARGEST, LARGEST).astype(np.float16), twin)
+            limited = np.where(np.isinf(values), values, values.clip(-LARGEST, LARGEST))
+            self._stored[twin] = numpy_helper.from_array(limited.astype(np.float16), twin)
         else:
             self._made.append(helper.make_node("Cast", [name], [twin], f"{CAST}{twin}", to=TensorProto.FLOAT16))
         self._twins.add(name)

@@ -9,6 +9,7 @@ from workers.engine.graph.layers import Layer
 from workers.engine.passes.moments import Floats, Linear
 from workers.engine.passes.quantizer import DYNAMIC_OPS, ops_with_integer_form
 from workers.engine.passes.rounding import Grids, Learned, learn
+from workers.engine.passes.stored import stored
 
 INTEGER_OPS = frozenset({
     "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger", "QLinearConv",
@@ -51,23 +52,21 @@ def learned_integers(form: Linear, moments: Floats, before: Graph, after: Graph)
 
 def change_of(layer: Layer, before: Graph, after: Graph, config: Quantize, reasons: dict[str, str]) -> LayerChange:
     """What became of a layer; `reasons` says why some were left on purpose, by layer name."""
-    made = _stored(layer, after)
-    dtype = before.dtype(layer.weight)
-    if made is not None and layer.name not in reasons:
-        scales = after.constants.get(f"{made.removesuffix('_quantized')}_scale")
-        how = "per channel" if scales is not None and scales.dims and scales.dims[0] > 1 else "per tensor"
-        return LayerChange(name=layer.name, op=layer.op, change="quantized", before=dtype, after=f"int8, {how}")
-    reason = reasons.get(layer.name) or _reason(layer, dtype, config)
-    return LayerChange(
-        name=layer.name, op=layer.op, change="kept in float", before=dtype, after=dtype, kept_because=reason
-    )
+    made, dtype, how = _stored(layer, after), before.dtype(layer.weight), "per tensor"
+    reason = reasons.get(layer.name)
+    if made is None:
+        reason = reason or why_kept(layer, dtype, config)
+    elif after.weight(f"{made.removesuffix('_quantized')}_scale").size > 1:
+        how = "per channel"
+    return stored(layer, f"int8, {how}", reason, dtype)
 
 
-def _reason(layer: Layer, dtype: str, config: Quantize) -> str:
+def why_kept(layer: Layer, dtype: str, config: Quantize) -> str:
+    """Why a layer has no integers, as far as that can be told."""
     if layer.op not in quantizable(config):
-        kind = "dynamic" if not config.is_static else "static"
-        told = "for NVIDIA" if config.form is Form.NVIDIA else "in onnxruntime"
-        return f"{layer.op} has no {kind} int8 form {told}"
+        kind = "static" if config.is_static else "dynamic"
+        where = "for NVIDIA" if config.form is Form.NVIDIA else "in onnxruntime"
+        return f"{layer.op} has no {kind} int8 form {where}"
     if dtype != "float32":
         return "its weight is not float32"
     return "onnxruntime's quantizer left it; its weight may be computed (try 'simplify' first) or shared"

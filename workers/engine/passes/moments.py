@@ -14,6 +14,7 @@ from workers.engine.graph.graph import Array, Graph, attribute
 from workers.engine.graph.layers import Layer
 from workers.engine.graph.ops.node import Node, decode
 from workers.engine.graph.ops.windows import window_of
+from workers.engine.graph.readers import is_read_once
 from workers.engine.passes.ranges import with_shapes
 from workers.engine.passes.watching import Batches, in_groups, in_portions, values_of
 
@@ -54,6 +55,8 @@ def linear_form(graph: Graph, layer: Layer) -> Linear | str:
     matrix = node.op_type == "Conv" or len(layer.shape) == 2  # noqa: PLR2004 - a matrix
     if not matrix or attribute(node, "transA", 0) or node.input[0] in graph.constants:
         return "its weight is no matrix, or its input is turned"
+    if not is_read_once(graph, layer.weight):
+        return "its weight is shared"
     groups = attribute(node, "group", 1) if node.op_type == "Conv" else 1
     turned = node.op_type == "Conv" or attribute(node, "transB", 0)
     width = int(np.prod(layer.shape[1:])) if turned else layer.shape[0]

@@ -12,12 +12,13 @@ from workers.engine.graph.edit import drop_unread, name_nodes, store_constants_a
 from workers.engine.graph.graph import Graph, name_of
 from workers.engine.graph.layers import Layer, layers_of
 from workers.engine.graph.reasons import reason_of
+from workers.engine.passes.agreement import agrees_at_every_batch
 from workers.engine.passes.calibration import Calibration
 from workers.engine.passes.corrections import Build, Corrected, even_out_channels, smooth_activations
 from workers.engine.passes.errors import BrokenResult, NeedsDataset, NothingToDo
 from workers.engine.passes.graph_pass import Context, GraphPass, Outcome
 from workers.engine.passes.halving import brain_floats, half_floats
-from workers.engine.passes.integer import INTEGER_OPS, change_of, learned_integers, quantizable
+from workers.engine.passes.integer import INTEGER_OPS, change_of, learned_integers, quantizable, why_kept
 from workers.engine.passes.moments import Floats, Linear
 from workers.engine.passes.names import chosen_names, excluded_weights
 from workers.engine.passes.partial import Found, Judge, search
@@ -40,8 +41,11 @@ class QuantizePass(GraphPass[Quantize]):
     def _excluded(self, graph: Graph) -> tuple[str, ...]:
         return chosen_names(graph, self.config.exclude, self.config.exclude_ops, self.config.exclude_patterns)
 
+    def _kept(self, graph: Graph) -> frozenset[str]:
+        return excluded_weights(graph, self._excluded(graph))
+
     def _candidates(self, graph: Graph) -> list[Layer]:
-        kept = excluded_weights(graph, self._excluded(graph))
+        kept = self._kept(graph)
         layers = [layer for layer in layers_of(graph) if layer.weight not in kept]
         layers = [layer for layer in layers if graph.dtype(layer.weight) == "float32"]
         if self.config.precision in (Precision.FP16, Precision.BF16):
@@ -49,12 +53,23 @@ class QuantizePass(GraphPass[Quantize]):
         ops = quantizable(self.config) if self.config.in_integers else frozenset(BLOCK_OPS)
         return [layer for layer in layers if layer.op in ops]
 
+    def _and_why(self, graph: Graph) -> str:
+        """Why the first layer there is stays as it is."""
+        for layer in layers_of(graph):
+            if layer.weight in self._kept(graph):
+                return f": '{layer.name}' is excluded"
+            in_blocks = why_not(graph, layer) if self.config.in_blocks else None
+            return (
+                f": '{layer.name}' stays, since {in_blocks or why_kept(layer, graph.dtype(layer.weight), self.config)}"
+            )
+        return "".join(f": '{change.name}' stays, since {change.kept_because}" for change in inner_layers(graph)[:1])
+
     def requires(self, graph: Graph, data: Samples | None) -> None:
         self._excluded(graph)
         if any(node.op_type in INTEGER_OPS for node in graph.nodes):
             raise NothingToDo("The model is quantized already.")
         if not self._candidates(graph):
-            raise NothingToDo("There is no float32 weight left to quantize.")
+            raise NothingToDo(f"There is no float32 weight left to quantize{self._and_why(graph)}.")
         if self.config.needs_data and (data is None or not data.has(Split.CALIBRATION)):
             raise NeedsDataset(
                 "These settings of quantize need calibration samples.",
@@ -72,6 +87,7 @@ class QuantizePass(GraphPass[Quantize]):
             raise
         except Exception as error:  # the libraries raise whatever they stumble over
             raise BrokenResult(f"The quantizer fails on this model: {reason_of(error)}") from error
+        agrees_at_every_batch(graph, outcome.graph, data, context.scratch)
         layers = (*prepared.changes, *outcome.layers)
         return Outcome(outcome.graph, outcome.summary, layers, outcome.curves, (*prepared.notes, *outcome.notes))
 

@@ -83,6 +83,8 @@ def in_groups(
     model: ModelProto, tensors: Sequence[str], batches: Batches, scratch: Path, threads: int
 ) -> Iterator[list[str]]:
     """Tensors that can be looked at together, by the sizes that they have on the first batch."""
+    if not tensors:
+        return
     watched = without_outputs(model)
     for name in tensors:
         made = f"{SIZE}{name}"
