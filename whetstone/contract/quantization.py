@@ -67,9 +67,9 @@ class Calibrator(StrEnum):
 
 
 class Partial(Contract):
-    """Leave as few layers in float as it takes to lose at most `max_drop`.
+    """Spare as few layers as it takes to lose at most `max_drop`: they stay in float, or get 8 bits instead of 4.
 
-    Layers are ranked by the error that each alone brings to the outputs; how many of them stay in float is found by
+    Layers are ranked by the error that each alone brings to the outputs; how many of them are spared is found by
     bisection, in at most `max_trials` trials. The drop is measured on the calibration split: points of accuracy where
     it has labels, else points of agreement with the original, else percent of cosine similarity.
     """
@@ -155,7 +155,8 @@ class Quantize(Contract):
     @property
     def needs_data(self) -> bool:
         """Whether something has to be measured on samples."""
-        return self.is_static or self.smooth is not None or self.rounding is Rounding.LEARNED or self.bias_correction
+        corrected = self.smooth is not None or self.rounding is Rounding.LEARNED or self.bias_correction
+        return self.is_static or corrected or self.partial is not None
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -163,16 +164,13 @@ class Quantize(Contract):
             raise ValueError(f"{self.precision} weights go with activations 'none'")
         if self.percentile is not None and self.calibrator is not Calibrator.PERCENTILE:
             raise ValueError("percentile goes with calibrator 'percentile'")
-        if not self.is_static:
-            for name, value in (("partial", self.partial), ("symmetric", self.symmetric)):
-                if value is not None:
-                    raise ValueError(f"{name} goes with int8 and static activations")
+        if not self.is_static and self.symmetric is not None:
+            raise ValueError("symmetric goes with int8 and static activations")
         if not self.in_integers and (self.equalize or self.smooth is not None):
             raise ValueError("equalize and smooth go with int8 and activations 'static' or 'dynamic'")
-        if self.precision in (Precision.FP16, Precision.BF16) and (
-            self.rounding is Rounding.LEARNED or self.bias_correction
-        ):
-            raise ValueError("rounding and bias_correction go with int8 and int4")
+        measured = self.rounding is Rounding.LEARNED or self.bias_correction or self.partial is not None
+        if self.precision in (Precision.FP16, Precision.BF16) and measured:
+            raise ValueError("rounding, bias_correction and partial go with int8 and int4")
         return self
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from tests.engine import models
 from tests.engine.models import Array, accuracy
@@ -93,6 +93,21 @@ def test_equalization_changes_no_output(seed: int, between: str, groups: int) ->
     assert noise(graph, equalized, x=x) < 1e-10
     first = pairs[0].first
     assert spread(equalized, first) < 0.2 * spread(graph, first)
+
+
+def test_equalization_passes_prelu_with_a_slope_per_channel() -> None:
+    graph = conv_net(2)
+    for node in graph.model.graph.node:
+        if node.op_type == "Relu" and node.input[0] == "a":
+            node.op_type = "PRelu"
+            node.input.append("slope")
+    graph.model.graph.initializer.append(numpy_helper.from_array(normal(9, 8, 1, 1), "slope"))
+    graph.reindex()
+    equalized = graph.copy()
+    equalize(equalized, pairs_of(equalized))
+    assert pairs_of(equalized)[0].first.name == "c1"
+    x = normal(2, 4, 3, 8, 8)
+    assert noise(graph, equalized, x=x) < 1e-10
 
 
 def test_equalization_stops_where_a_factor_does_not_pass() -> None:

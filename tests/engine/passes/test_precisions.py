@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from tests.engine import models
 from tests.engine.models import accuracy
 from whetstone.contract.failures import FailureCode
-from whetstone.contract.quantization import Activations, Calibrator, Partial, Precision, Quantize
+from whetstone.contract.quantization import Activations, Calibrator, Partial, Precision, Quantize, Rounding
 from workers.engine.data.samples import Samples, open_dataset
 from workers.engine.errors import EngineError
 from workers.engine.graph.graph import Graph
@@ -168,6 +168,45 @@ def test_as_few_layers_as_it_takes_stay_in_float(trained: Graph, digits: Samples
     assert outcome.notes == whole.notes
 
 
+SPARING = [
+    Quantize(activations=Activations.DYNAMIC, per_channel=False),
+    Quantize(per_channel=False, bias_correction=True, rounding=Rounding.LEARNED),
+]
+
+
+@pytest.mark.parametrize("config", SPARING, ids=str)
+def test_layers_are_spared_in_every_kind_of_computing(
+    trained: Graph, digits: Samples, context: Context, config: Quantize
+) -> None:
+    graph = spoiled(trained)
+    config = config.model_copy(update={"partial": Partial(max_drop=1.0)})
+    outcome = QuantizePass(config).apply(graph, digits, context)
+    assert accuracy(outcome.graph, digits) > accuracy(graph, digits) - 0.02
+    told = [change for change in outcome.layers if change.change in ("quantized", "kept in float")]
+    assert [change.kept_because is None for change in told] == [True, False]
+    corrected = [change.name for change in outcome.layers if change not in told]
+    assert set(corrected) <= {"gemm_h0"}
+
+
+def test_what_four_bits_cannot_tell_gets_eight(trained: Graph, digits: Samples, context: Context) -> None:
+    graph = trained.copy()
+    w2 = np.array(graph.weight("w2"), np.float32)
+    w2[::5] *= 300  # one of each block's weights is huge, on units that are made as small
+    w1, b1 = np.array(graph.weight("w1"), np.float32), np.array(graph.weight("b1"), np.float32)
+    w1[:, ::5], b1[::5] = w1[:, ::5] / 300, b1[::5] / 300
+    for name, values in (("w1", w1), ("b1", b1), ("w2", w2)):
+        graph.set_weight(name, values)
+    plain = QuantizePass(Quantize(precision=Precision.INT4)).apply(graph, digits, context)
+    mixed = QuantizePass(Quantize(precision=Precision.INT4, partial=Partial(max_drop=1.0))).apply(
+        graph, digits, context
+    )
+    assert accuracy(plain.graph, digits) < accuracy(graph, digits) - 0.02
+    assert accuracy(mixed.graph, digits) > accuracy(plain.graph, digits)
+    assert [str(change.after)[:20] for change in mixed.layers] == ["int4 in blocks of 32", "int8 in blocks of 32"]
+    assert "relative error" in str(mixed.layers[1].after)
+    assert size(plain.graph) < size(mixed.graph) < 0.2 * size(graph)
+
+
 def test_nothing_stays_in_float_where_nothing_must(trained: Graph, digits: Samples, context: Context) -> None:
     outcome = QuantizePass(Quantize(partial=Partial(max_drop=2.0))).apply(trained, digits, context)
     assert [change.kept_because for change in outcome.layers] == [None, None]
@@ -187,7 +226,7 @@ def test_a_limit_that_cannot_be_kept_gives_the_nearest_miss_and_says_so(
     [
         {"precision": "int4", "activations": "static"},
         {"precision": "fp16", "activations": "dynamic"},
-        {"activations": "dynamic", "partial": {}},
+        {"precision": "fp16", "partial": {}},
         {"percentile": 99.9},
         {"exclude_patterns": ["("]},
         {"block_size": 33},

@@ -1,6 +1,6 @@
 """What `quantize` does beside rounding to the nearest: to the float graph before, and to the quantized one after."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
@@ -95,25 +95,24 @@ class Corrected:
     def __call__(self, kept: Sequence[str] = (), only: Sequence[str] = ()) -> Graph:
         """Quantize. Single layers, of which the errors are compared, keep their biases."""
         graph = self._prepared.graph
-        after = self._rounded(self._build(graph, kept, only))
+        after = self._rounded(self._build(graph, kept, only), kept)
         if not self._config.bias_correction or only:
             return after
         layers = correctable(graph, [layer for layer in self._prepared.free_layers() if layer.name not in kept])
         context, batches = self._prepared.context, self._prepared.samples.inputs
         errors = mean_errors(graph, after, layers, batches, context.scratch, context.threads)
         self._errors = {name: float(np.abs(error).max()) for name, error in errors.items()}
-        return self._rounded(self._build(take_out(graph, layers, errors), kept, only))
+        return self._rounded(self._build(take_out(graph, layers, errors), kept, only), kept)
 
-    def _rounded(self, after: Graph) -> Graph:
-        for learned in self._learned.values():
+    def _rounded(self, after: Graph, kept: Sequence[str]) -> Graph:
+        for layer, learned in self._learned.items():
             for name, values in learned.constants.items():
-                if name in after.constants:
+                if layer not in kept and name in after.constants:
                     after.set_weight(name, values)
         return after
 
-    def changes(self, quantized: Sequence[LayerChange]) -> list[LayerChange]:
-        """What was corrected in the layers of the last graph built that were quantized."""
-        names = {change.name for change in quantized if change.kept_because is None}
+    def changes(self, names: Collection[str]) -> list[LayerChange]:
+        """What was corrected in the layers named, of the last graph that was built."""
         return [change for layer in self._prepared.free_layers() if layer.name in names for change in self._of(layer)]
 
     def _of(self, layer: Layer) -> list[LayerChange]:

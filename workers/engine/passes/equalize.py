@@ -18,7 +18,7 @@ from workers.engine.graph.readers import is_read_once, only_reader
 from workers.engine.passes.biases import Bias, bias_of, change_bias
 
 OPS = ("Conv", "Gemm", "MatMul")
-ELEMENTWISE = frozenset({"Relu", "LeakyRelu", "Identity"})
+ELEMENTWISE = frozenset({"Relu", "LeakyRelu", "PRelu", "Identity"})
 OF_IMAGES = frozenset({"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Flatten"})
 """What lets a factor pass where channels are the second axis."""
 ROUNDS = 40
@@ -70,7 +70,9 @@ def _next(graph: Graph, layer: Layer) -> str:
         if reader.op_type in OPS:
             fits = (layer.op == "Conv" and not flat) == (reader.op_type == "Conv")
             return name_of(reader) if fits and reader.input[0] == tensor else ""
-        if reader.op_type not in passing or (reader.op_type == "Flatten" and attribute(reader, "axis", 1) != 1):
+        if reader.op_type not in passing or reader.input[0] != tensor:
+            return ""
+        if reader.op_type == "Flatten" and attribute(reader, "axis", 1) != 1:
             return ""
         flat = flat or reader.op_type == "Flatten"
         tensor = reader.output[0]

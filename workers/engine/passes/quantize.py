@@ -1,37 +1,29 @@
 """Fewer bits: integer computing, weights in blocks, float16 or bfloat16."""
 
-from collections.abc import Sequence
 from typing import assert_never
 
 from whetstone.contract.datasets import Split
 from whetstone.contract.quantization import Activations, Precision, Quantize
-from whetstone.contract.reports import Curve
 from workers.engine.data.samples import Samples
 from workers.engine.errors import EngineError
-from workers.engine.graph.edit import drop_unread, name_nodes, store_constants_as_initializers, store_weights_directly
+from workers.engine.graph.edit import name_nodes, store_constants_as_initializers, store_weights_directly
 from workers.engine.graph.graph import Graph, name_of
 from workers.engine.graph.layers import Layer, layers_of
 from workers.engine.graph.reasons import reason_of
 from workers.engine.passes.agreement import agrees_at_every_batch
 from workers.engine.passes.calibration import Calibration
-from workers.engine.passes.corrections import Build, Corrected, even_out_channels, smooth_activations
+from workers.engine.passes.corrections import even_out_channels, smooth_activations
 from workers.engine.passes.errors import BrokenResult, NeedsDataset, NothingToDo
 from workers.engine.passes.graph_pass import Context, GraphPass, Outcome
 from workers.engine.passes.halving import brain_floats, half_floats
-from workers.engine.passes.integer import INTEGER_OPS, change_of, learned_integers, quantizable, why_kept
-from workers.engine.passes.moments import Floats, Linear
+from workers.engine.passes.integer import INTEGER_OPS, quantizable, why_kept
+from workers.engine.passes.kinds import Kind, in_blocks, quantized, with_dynamic_ranges, with_static_ranges
 from workers.engine.passes.names import chosen_names, excluded_weights
-from workers.engine.passes.partial import Found, Judge, search
 from workers.engine.passes.prepared import Prepared
-from workers.engine.passes.quantizer import activation_type, quantize_dynamic, quantize_static
-from workers.engine.passes.ranges import infinite, with_shapes
-from workers.engine.passes.rounding import Learned
-from workers.engine.passes.smooth import read_unrounded
-from workers.engine.passes.stored import inner_layers, stored
+from workers.engine.passes.stored import inner_layers
 from workers.engine.passes.weight_only import OPS as BLOCK_OPS
-from workers.engine.passes.weight_only import learned_blocks, store_in_blocks, why_not
+from workers.engine.passes.weight_only import why_not
 
-NO_LIMIT = "Partial quantization could not keep its limit of {limit:g} points: {drop:.2f} are lost. Nearest miss kept."
 EXCLUDED = "it is excluded"
 
 
@@ -119,135 +111,19 @@ class QuantizePass(GraphPass[Quantize]):
             case Precision.BF16:
                 return brain_floats(prepared)
             case Precision.INT4:
-                return self._blocks(prepared, bits=4)
+                return quantized(graph, prepared, self.config, in_blocks(prepared, self.config, 4))
             case Precision.INT8:
-                return self._eight_bits(graph, prepared)
+                return quantized(graph, prepared, self.config, self._eight_bits(prepared))
             case _:
                 assert_never(self.config.precision)
 
-    def _eight_bits(self, graph: Graph, prepared: Prepared) -> Outcome:
+    def _eight_bits(self, prepared: Prepared) -> Kind:
         match self.config.activations:
             case Activations.NONE:
-                return self._blocks(prepared, bits=8)
+                return in_blocks(prepared, self.config, 8)
             case Activations.DYNAMIC:
-                return self._dynamic(prepared)
+                return with_dynamic_ranges(prepared, self.config)
             case Activations.STATIC | None:
-                return self._static(graph, prepared)
+                return with_static_ranges(prepared, self.config)
             case _:
                 assert_never(self.config.activations)
-
-    def _dynamic(self, prepared: Prepared) -> Outcome:
-        scratch, per_channel = prepared.context.scratch, self.config.per_channel
-
-        def build(graph: Graph, kept: Sequence[str], _only: Sequence[str]) -> Graph:
-            exclude = [*prepared.reasons, *kept]
-            made = quantize_dynamic(with_shapes(graph), per_channel=per_channel, exclude=exclude, scratch=scratch)
-            return Graph(made, upgraded_from=graph.upgraded_from)
-
-        corrected = self._corrected(prepared, build)
-        return self._integer(prepared, corrected, corrected(), "dynamic uint8")
-
-    def _static(self, graph: Graph, prepared: Prepared) -> Outcome:
-        ranges = prepared.samples.ranges(prepared.graph)
-        self._keep_infinite(prepared, infinite(with_shapes(prepared.graph), ranges))
-
-        def build(ready: Graph, kept: Sequence[str], only: Sequence[str]) -> Graph:
-            exclude, scratch = [*prepared.reasons, *kept], prepared.context.scratch
-            model = with_shapes(ready)
-            made = quantize_static(model, ranges, self.config, exclude=exclude, only=only, scratch=scratch)
-            after = Graph(made, upgraded_from=ready.upgraded_from)
-            read_unrounded(ready, after, prepared.muls)
-            return after
-
-        corrected = self._corrected(prepared, build)
-        kind = f"static {activation_type(self.config)}"
-        if self.config.partial is None:
-            return self._integer(prepared, corrected, corrected(), kind)
-        found = self._partial(graph, prepared, corrected)
-        return self._integer(prepared, corrected, found.graph, kind, found)
-
-    @staticmethod
-    def _keep_infinite(prepared: Prepared, tensors: frozenset[str]) -> None:
-        for node in prepared.graph.nodes:
-            touched = tensors.intersection([*node.input, *node.output])
-            if touched:
-                reason = f"'{min(touched)}' becomes infinite on calibration samples"
-                prepared.reasons.setdefault(name_of(node), reason)
-
-    def _corrected(self, prepared: Prepared, build: Build) -> Corrected:
-        def relearn(form: Linear, moments: Floats, after: Graph) -> Learned | None:
-            return learned_integers(form, moments, prepared.graph, after)
-
-        return Corrected(prepared, self.config, build, relearn)
-
-    def _partial(self, graph: Graph, prepared: Prepared, corrected: Corrected) -> Found:
-        config, context, calibration = self.config.partial, prepared.context, prepared.samples
-        if config is None:
-            raise NothingToDo
-        samples, names = calibration.samples, list(dict.fromkeys(layer.name for layer in self._free(prepared)))
-        largest = float(samples.labels(Split.CALIBRATION).max()) if samples.has_labels(Split.CALIBRATION) else 0.0
-        judge = Judge(graph, lambda: calibration.batches(labels=True), largest, context.scratch, context.threads)
-
-        def say(share: float, what: str) -> None:
-            context.tell(0.4 + 0.6 * share, what, {})
-
-        return search(names, config, judge, corrected, lambda name: corrected(only=(name,)), say)
-
-    def _free(self, prepared: Prepared) -> list[Layer]:
-        """The layers that can be quantized and are not kept in float."""
-        return [layer for layer in self._candidates(prepared.graph) if layer.name not in prepared.reasons]
-
-    def _integer(
-        self, prepared: Prepared, corrected: Corrected, after: Graph, kind: str, found: Found | None = None
-    ) -> Outcome:
-        """What was really quantized, layer by layer. Raises NothingToDo if nothing was."""
-        reasons = dict(prepared.reasons)
-        if found is not None:
-            reasons |= {name: f"alone it brings a relative error of {found.noise[name]:.2g}" for name in found.kept}
-        layers = layers_of(prepared.graph)
-        changes = [change_of(layer, prepared.graph, after, self.config, reasons) for layer in layers]
-        changes += inner_layers(prepared.graph)
-        count = sum(change.kept_because is None for change in changes)
-        if not count:
-            raise NothingToDo("No layer could be quantized: " + (changes[0].kept_because or ""))
-        summary = f"Quantized {count} of {len(changes)} layers to int8 weights and {kind} activations."
-        return Outcome(after, summary, (*changes, *corrected.changes(changes)), _curves(found), self._missed(found))
-
-    def _missed(self, found: Found | None) -> tuple[str, ...]:
-        if found is None or self.config.partial is None or found.met:
-            return ()
-        return (NO_LIMIT.format(limit=self.config.partial.max_drop, drop=found.drop),)
-
-    def _blocks(self, prepared: Prepared, bits: int) -> Outcome:
-        graph, size = prepared.graph, self.config.block_size
-        reasons = {layer.name: prepared.reasons.get(layer.name) or why_not(graph, layer) for layer in layers_of(graph)}
-
-        def build(ready: Graph, _kept: Sequence[str], _only: Sequence[str]) -> Graph:
-            after = ready.copy()
-            for layer in layers_of(ready):
-                if reasons[layer.name] is None:
-                    store_in_blocks(after, layer, bits, size)
-            drop_unread(after)
-            return after
-
-        def relearn(form: Linear, moments: Floats, _after: Graph) -> Learned | None:
-            stored = reasons[form.layer.name] is None
-            return learned_blocks(form, moments, graph, bits, size) if stored else None
-
-        corrected = Corrected(prepared, self.config, build, relearn)
-        form = f"int{bits} in blocks of {size}"
-        changes = [stored(layer, form, reasons[layer.name]) for layer in layers_of(graph)] + inner_layers(graph)
-        count = sum(change.kept_because is None for change in changes)
-        if not count:
-            raise NothingToDo("No layer could be stored in blocks: " + (changes[0].kept_because or ""))
-        summary = f"Stored {count} of {len(changes)} layers' weights as {form}."
-        return Outcome(corrected(), summary, (*changes, *corrected.changes(changes)))
-
-
-def _curves(found: Found | None) -> tuple[Curve, ...]:
-    """The error that each layer alone brings, most sensitive first."""
-    if found is None or not found.noise:
-        return ()
-    ranked = sorted(found.noise.values(), reverse=True)
-    x = tuple(float(number) for number in range(1, len(ranked) + 1))
-    return (Curve(name="sensitivity", x_label="layer", y_label="relative error", x=x, y=tuple(ranked)),)
