@@ -1,6 +1,6 @@
 """What `quantize` does beside rounding to the nearest: to the float graph before, and to the quantized one after."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -72,16 +72,21 @@ def _change(
 class Corrected:
     """Builds quantized graphs whose rounding is learned and whose biases are corrected, as far as is asked for."""
 
-    def __init__(self, prepared: Prepared, config: Quantize, build: Build, relearn: Relearn) -> None:
+    def __init__(
+        self, prepared: Prepared, config: Quantize, build: Build, relearn: Relearn, names: Collection[str]
+    ) -> None:
+        """`names` are those of the layers that can be quantized."""
         self._prepared, self._config, self._build = prepared, config, build
+        self._layers = [layer for layer in prepared.free_layers() if layer.name in names]
         self._learned: dict[str, Learned] = {}
         self._stuck: dict[str, str] = {}
+        self._errors: dict[tuple[str, ...], dict[str, float]] = {}
         if config.rounding is Rounding.LEARNED:
             self._learn(relearn)
 
     def _learn(self, relearn: Relearn) -> None:
         prepared, plain = self._prepared, self._build(self._prepared.graph, (), ())
-        found = {layer.name: linear_form(prepared.graph, layer) for layer in prepared.free_layers()}
+        found = {layer.name: linear_form(prepared.graph, layer) for layer in self._layers}
         self._stuck = {name: form for name, form in found.items() if isinstance(form, str)}
         forms = [form for form in found.values() if isinstance(form, Linear)]
         batches, context = prepared.samples.inputs, prepared.context
@@ -98,10 +103,10 @@ class Corrected:
         after = self._rounded(self._build(graph, kept, only), kept)
         if not self._config.bias_correction or only:
             return after
-        layers = correctable(graph, [layer for layer in self._prepared.free_layers() if layer.name not in kept])
+        layers = correctable(graph, [layer for layer in self._layers if layer.name not in kept])
         context, batches = self._prepared.context, self._prepared.samples.inputs
         errors = mean_errors(graph, after, layers, batches, context.scratch, context.threads)
-        self._errors = {name: float(np.abs(error).max()) for name, error in errors.items()}
+        self._errors[tuple(kept)] = {name: float(np.abs(error).max()) for name, error in errors.items()}
         return self._rounded(self._build(take_out(graph, layers, errors), kept, only), kept)
 
     def _rounded(self, after: Graph, kept: Sequence[str]) -> Graph:
@@ -111,16 +116,14 @@ class Corrected:
                     after.set_weight(name, values)
         return after
 
-    def changes(self, names: Collection[str]) -> list[LayerChange]:
-        """What was corrected in the layers named, of the last graph that was built."""
-        return [change for layer in self._prepared.free_layers() if layer.name in names for change in self._of(layer)]
-
-    def _of(self, layer: Layer) -> list[LayerChange]:
+    def changes(self, kept: Sequence[str] = ()) -> list[LayerChange]:
+        """What was corrected in the graph that was built with these layers kept."""
         made = []
-        if self._config.rounding is Rounding.LEARNED:
-            made.append(self._rounding_of(layer))
-        if self._config.bias_correction:
-            made.append(self._bias_of(layer))
+        for layer in self._layers:
+            if self._config.rounding is Rounding.LEARNED and layer.name not in kept:
+                made.append(self._rounding_of(layer))
+            if self._config.bias_correction and layer.name not in kept:
+                made.append(self._bias_of(layer, self._errors[tuple(kept)]))
         return made
 
     def _rounding_of(self, layer: Layer) -> LayerChange:
@@ -131,8 +134,8 @@ class Corrected:
         told = [f"output error {value:.3g}" for value in (learned.before, learned.after)]
         return _change(layer, "rounding learned", *told)
 
-    def _bias_of(self, layer: Layer) -> LayerChange:
+    def _bias_of(self, layer: Layer, errors: Mapping[str, float]) -> LayerChange:
         place = bias_of(self._prepared.graph, layer)
         if isinstance(place, str):
             return _change(layer, "bias not corrected", None, None, place)
-        return _change(layer, "bias corrected", f"mean error up to {self._errors[layer.name]:.3g}", None)
+        return _change(layer, "bias corrected", f"mean error up to {errors[layer.name]:.3g}", None)

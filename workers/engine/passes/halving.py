@@ -2,7 +2,7 @@
 
 import ml_dtypes
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from workers.engine.graph.edit import drop_unread
 from workers.engine.graph.graph import Graph
@@ -25,34 +25,39 @@ LARGEST_BRAIN_FLOAT = 3.3895e38
 CASTS_BRAIN_FLOATS = 13
 """The opset from which Cast knows bfloat16."""
 NOT_FINITE = "it becomes NaN or infinite in float16"
+UNTRIED = "Not tried in float16, since '{name}' is a {op}, which cannot be run here; only ranges were checked."
 ONLY_CONSTANTS = "Without samples only constants were checked for overflow."
 
 
 def half_floats(prepared: Prepared) -> Outcome:
     """Compute in float16, but for nodes where something would overflow, vanish, or become NaN on samples."""
     graph, batches = prepared.graph, _batches(prepared)
-    ranges = _ranges(prepared, batches) if batches else {}
-    reasons = out_of_range(graph, ranges) | prepared.reasons
-    model = with_shapes(graph)
-    after, unchecked = halved(model, list(reasons)), ""
+    reasons = out_of_range(graph, _ranges(prepared, batches)) | prepared.reasons
+    notes = [] if any(True for _ in batches()) else [ONLY_CONSTANTS]
     try:
-        for _ in range(ROUNDS if batches else 0):
-            wider = put_back(graph, model, after, batches or list, reasons)
-            if not wider:
-                break
-            reasons |= dict.fromkeys(wider, NOT_FINITE)
-            after = halved(model, list(reasons))
+        after = _surviving(graph, batches, reasons)
     except Unsupported as error:
-        unchecked = (
-            f"Not run in float16 here, since '{error.node.name}' is a {error.node.op}; only ranges were checked."
-        )
-    result, layers = Graph(after, upgraded_from=graph.upgraded_from), layers_of(graph)
-    changes = (*(stored(layer, "float16", reasons.get(layer.name)) for layer in layers), *inner_layers(graph))
+        after = halved(with_shapes(graph), list(reasons))
+        notes.append(UNTRIED.format(name=error.node.name, op=error.node.op))
+    changes = [*(stored(layer, "float16", reasons.get(layer.name)) for layer in layers_of(graph)), *inner_layers(graph)]
     mine = {name: reason for name, reason in reasons.items() if name not in prepared.reasons}
     summary = f"Converted to float16{f', {len(mine)} nodes kept in float32' if mine else ''}."
     others = [f"'{name}' stays in float32: {mine[name]}." for name in mine if name not in {c.name for c in changes}]
-    notes = (*_some(others), *filter(None, [unchecked, "" if batches else ONLY_CONSTANTS]))
-    return Outcome(result, summary, changes, notes=notes)
+    result = Graph(after, upgraded_from=graph.upgraded_from)
+    return Outcome(result, summary, tuple(changes), notes=(*_some(others), *notes))
+
+
+def _surviving(graph: Graph, batches: Batches, reasons: dict[str, str]) -> ModelProto:
+    """The model in float16, with whatever becomes NaN or infinite put back to float32; `reasons` grows by that."""
+    model = with_shapes(graph)
+    after = halved(model, list(reasons))
+    for _ in range(ROUNDS):
+        wider = put_back(graph, model, after, batches, reasons)
+        if not wider:
+            break
+        reasons |= dict.fromkeys(wider, NOT_FINITE)
+        after = halved(model, list(reasons))
+    return after
 
 
 def _some(notes: list[str]) -> list[str]:
@@ -60,16 +65,16 @@ def _some(notes: list[str]) -> list[str]:
     return [*notes[:MOST_NOTES], f"{more} more nodes stay in float32."] if more > 0 else notes
 
 
-def _batches(prepared: Prepared) -> Batches | None:
-    """Calibration samples, or random ones where inputs can be made up and the model takes them; else None."""
+def _batches(prepared: Prepared) -> Batches:
+    """Calibration samples, or random ones where inputs can be made up and the model takes them; else none."""
     if prepared.calibration is not None:
         return prepared.calibration.inputs
     made = probes(prepared.graph, None)
     try:
         _ranges(prepared, lambda: made)
     except CalibrationFailed:  # a made-up input may well be none that the model was made for
-        return None
-    return (lambda: made) if made else None
+        return list
+    return lambda: made
 
 
 def _ranges(prepared: Prepared, batches: Batches) -> Ranges:

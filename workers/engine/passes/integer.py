@@ -8,7 +8,7 @@ from workers.engine.graph.graph import Graph
 from workers.engine.graph.layers import Layer
 from workers.engine.passes.moments import Floats, Linear
 from workers.engine.passes.quantizer import DYNAMIC_OPS, ops_with_integer_form
-from workers.engine.passes.rounding import Grids, Learned, learn
+from workers.engine.passes.rounding import Grid, Learned, learn
 from workers.engine.passes.stored import stored
 
 INTEGER_OPS = frozenset({
@@ -40,11 +40,11 @@ def learned_integers(form: Linear, moments: Floats, before: Graph, after: Graph)
     weight, turned = np.asarray(before.weight(form.layer.weight), np.float32), form.turned
     rows = (weight.T if turned else weight).reshape(form.groups, -1, form.width)
     base = name.removesuffix("_quantized")
-    scale, zero = after.weight(f"{base}_scale"), after.weight(f"{base}_zero_point")
+    scale, zero = (np.asarray(after.weight(f"{base}_{part}"), np.float32) for part in ("scale", "zero_point"))
     if scale.size not in (1, rows.shape[0] * rows.shape[1]):
         return None
     across = (form.groups, -1, 1) if scale.size > 1 else (1, 1, 1)
-    made = learn(rows, Grids(scale.reshape(across), zero.reshape(across), -127, 127), moments)
+    made = learn(rows, Grid(scale.reshape(across), zero.reshape(across), -127, 127), moments)
     flat = made.levels.reshape(-1, form.width) if form.node.op != "Conv" else made.levels.reshape(form.layer.shape)
     stored_turned = turned != name.endswith(SUFFIXES[1])
     return Learned({name: (flat.T if stored_turned else flat).astype(np.int8)}, made.before, made.after)

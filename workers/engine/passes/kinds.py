@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from time import monotonic
 
 from whetstone.contract.datasets import Split
 from whetstone.contract.quantization import Quantize
@@ -121,7 +122,7 @@ def in_blocks(prepared: Prepared, config: Quantize, bits: int) -> Kind:
 
 def quantized(original: Graph, prepared: Prepared, config: Quantize, kind: Kind) -> Outcome:
     """Build the graph, corrected and with as many layers spared as asked for. Raises NothingToDo if none changed."""
-    corrected = Corrected(prepared, config, kind.build, kind.relearn)
+    corrected = Corrected(prepared, config, kind.build, kind.relearn, kind.layers)
     found = _search(original, prepared, config, kind, corrected)
     after = corrected() if found is None else found.graph
     spared = _spared(found)
@@ -130,8 +131,8 @@ def quantized(original: Graph, prepared: Prepared, config: Quantize, kind: Kind)
     if not count:
         raise NothingToDo("No layer could be quantized: " + (changes[0].kept_because or ""))
     summary = f"Quantized {count} of {len(changes)} layers to {kind.what}."
-    layers = (*changes, *corrected.changes([change.name for change in changes if change.kept_because is None]))
-    return Outcome(after, summary, layers, _curves(found), _missed(found, config))
+    changes += corrected.changes(() if found is None else found.kept)
+    return Outcome(after, summary, tuple(changes), _curves(found), _missed(found, config))
 
 
 def _search(original: Graph, prepared: Prepared, config: Quantize, kind: Kind, corrected: Corrected) -> Found | None:
@@ -144,8 +145,11 @@ def _search(original: Graph, prepared: Prepared, config: Quantize, kind: Kind, c
     judge = Judge(original, lambda: calibration.batches(labels=True), largest, context.scratch, context.threads)
     names = list(dict.fromkeys(kind.layers))
 
+    started = monotonic()
+
     def say(share: float, what: str) -> None:
-        context.tell(0.4 + 0.6 * share, what, {})
+        left = (monotonic() - started) * (1 - share) / share if share else 0.0
+        context.tell(0.4 + 0.6 * share, f"{what}; at most {left:.0f} s left" if left else what, {"seconds_left": left})
 
     return search(names, config.partial, judge, corrected, lambda name: corrected(only=(name,)), say)
 

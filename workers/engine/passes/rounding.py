@@ -22,13 +22,29 @@ Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Grids:
-    """Whole numbers `low` to `high` that stand for (number - zero) · scale, these broadcast to [groups, O, K]."""
+class Grid:
+    """Whole numbers `low` to `high` that stand for (number - zero) · scale, these broadcast to the weights."""
 
-    scale: Array
-    zero: Array
+    scale: Floats
+    zero: Floats
     low: int
     high: int
+
+    def like(self, weight: Floats) -> "Grid":
+        """With a scale and a zero point for each weight."""
+        scale, zero = (np.broadcast_to(given, weight.shape) for given in (self.scale, self.zero))
+        return Grid(scale, zero, self.low, self.high)
+
+    def at(self, place: int | tuple[slice, int]) -> "Grid":
+        """For part of the weights, by an index of arrays."""
+        return Grid(self.scale[place], self.zero[place], self.low, self.high)
+
+    def levels(self, weight: Floats) -> Floats:
+        """The nearest."""
+        return np.asarray(np.rint(weight / self.scale + self.zero).clip(self.low, self.high), np.float32)
+
+    def values(self, levels: Floats) -> Floats:
+        return np.asarray((levels - self.zero) * self.scale, np.float32)
 
 
 @dataclass(frozen=True)
@@ -49,43 +65,19 @@ class Learned:
     after: float
 
 
-def learn(weight: Floats, grids: Grids, moments: Floats) -> Rounded:
+def learn(weight: Floats, grid: Grid, moments: Floats) -> Rounded:
     """Levels for weights [groups, O, K] whose inputs have the second moments [groups, K, K]: the nearest, or better."""
-    found = [_better(*group, grids) for group in zip(weight, *_broadcast(grids, weight), moments, strict=True)]
+    full = grid.like(weight)
+    found = [_better(weight[group], full.at(group), moments[group]) for group in range(len(weight))]
     levels = np.stack([rounded.levels for rounded in found])
     return Rounded(levels, sum(r.before for r in found), sum(r.after for r in found))
 
 
-def _broadcast(grids: Grids, weight: Floats) -> tuple[Floats, Floats]:
-    scale, zero = (np.broadcast_to(np.asarray(given, np.float32), weight.shape) for given in (grids.scale, grids.zero))
-    return scale, zero
-
-
-def _better(weight: Floats, scale: Floats, zero: Floats, moments: Floats, grids: Grids) -> Rounded:
-    """One group: weight, scale and zero [O, K], moments [K, K]."""
-    grid = _Grid(scale, zero, grids.low, grids.high)
-    nearest = grid.levels(weight)
-    learned = _with_feedback(weight, grid, moments)
+def _better(weight: Floats, grid: Grid, moments: Floats) -> Rounded:
+    """One group: weights [O, K], moments [K, K]."""
+    nearest, learned = grid.levels(weight), _with_feedback(weight, grid, moments)
     before, after = (output_error(grid.values(levels) - weight, moments) for levels in (nearest, learned))
     return Rounded(learned, before, after) if after < before else Rounded(nearest, before, before)
-
-
-@dataclass(frozen=True)
-class _Grid:
-    scale: Floats
-    zero: Floats
-    low: int
-    high: int
-
-    def column(self, k: int) -> "_Grid":
-        return _Grid(self.scale[:, k], self.zero[:, k], self.low, self.high)
-
-    def levels(self, weight: Floats) -> Floats:
-        """The nearest."""
-        return np.asarray(np.rint(weight / self.scale + self.zero).clip(self.low, self.high), np.float32)
-
-    def values(self, levels: Floats) -> Floats:
-        return np.asarray((levels - self.zero) * self.scale, np.float32)
 
 
 def output_error(difference: Floats, moments: Floats) -> float:
@@ -93,14 +85,14 @@ def output_error(difference: Floats, moments: Floats) -> float:
     return float(((difference @ moments) * difference).sum())
 
 
-def _with_feedback(weight: Floats, grid: _Grid, moments: Floats) -> Floats:
+def _with_feedback(weight: Floats, grid: Grid, moments: Floats) -> Floats:
     passing = _passing(moments)
     left, levels = weight.copy(), np.zeros_like(weight)
     for start in range(0, weight.shape[1], BLOCK):
         end = min(start + BLOCK, weight.shape[1])
         errors = np.zeros((len(weight), end - start), np.float32)
         for k in range(start, end):
-            column = grid.column(k)
+            column = grid.at((slice(None), k))
             levels[:, k] = column.levels(left[:, k])
             error = (left[:, k] - column.values(levels[:, k])) / passing[k, k]
             left[:, k:end] -= error[:, None] * passing[k, k:end]

@@ -101,7 +101,10 @@ def smooth(
     graph: Graph, groups: Mapping[str, list[Layer]], seen: Mapping[str, Seen], config: Smooth, *, per_channel: bool
 ) -> list[Smoothed]:
     """Divide and multiply in place, tensor by tensor."""
-    return [_smooth_one(graph, tensor, layers, seen[tensor], config, per_channel) for tensor, layers in groups.items()]
+    return [
+        _smooth_one(graph, tensor, layers, seen[tensor], config.alpha, per_channel=per_channel)
+        for tensor, layers in groups.items()
+    ]
 
 
 def _inputs_first(graph: Graph, layer: Layer) -> Floats:
@@ -116,19 +119,13 @@ def _is_turned(graph: Graph, layer: Layer) -> bool:
 
 
 def _smooth_one(
-    graph: Graph,
-    tensor: str,
-    layers: list[Layer],
-    seen: Seen,
-    config: Smooth,
-    per_channel: bool,  # noqa: FBT001
+    graph: Graph, tensor: str, layers: list[Layer], seen: Seen, alpha: float | None, *, per_channel: bool
 ) -> Smoothed:
     weights = [_inputs_first(graph, layer) for layer in layers]
     largest = seen.largest
     outliers = float(largest.max() / max(float(np.median(largest)), SMALLEST))
     names = [layer.name for layer in layers]
     places = places_for_factor(graph, tensor, names, len(largest))
-    alpha = config.alpha
     if alpha is None:
         alpha = _best_alpha(seen, weights, WORTH if places else WORTH_A_NODE, per_channel=per_channel)
     if alpha is None:

@@ -14,7 +14,7 @@ from onnx import NodeProto, helper, numpy_helper
 from workers.engine.graph.graph import Array, Graph, name_of
 from workers.engine.graph.layers import Layer
 from workers.engine.passes.moments import Floats, Linear
-from workers.engine.passes.rounding import Grids, Learned, learn
+from workers.engine.passes.rounding import Grid, Learned, learn
 
 DOMAIN = "com.microsoft"
 OPS = ("MatMul", "Gemm")
@@ -55,8 +55,10 @@ def learned_blocks(form: Linear, moments: Floats, graph: Graph, bits: int, block
     weight = np.asarray(graph.weight(form.layer.weight), np.float32)
     weight = weight if form.turned else weight.T
     blocks, scales, zeros = _grid(weight, bits, block_size)
-    scale, zero = (np.repeat(part, block_size, axis=-1)[None, :, : form.width] for part in (scales, zeros))
-    made = learn(weight.T[None], Grids(scale, zero, 0, 2**bits - 1), moments)
+    scale, zero = (
+        np.repeat(part, block_size, axis=-1)[None, :, : form.width].astype(np.float32) for part in (scales, zeros)
+    )
+    made = learn(weight.T[None], Grid(scale, zero, 0, 2**bits - 1), moments)
     levels = np.broadcast_to(zeros[..., None], blocks.shape).reshape(blocks.shape[0], -1).copy()
     levels[:, : form.width] = made.levels[0].astype(np.uint8)
     name = f"{form.node.inputs[1]}_{form.node.outputs[0]}_blocks"
