@@ -69,9 +69,10 @@ class Calibrator(StrEnum):
 class Partial(Contract):
     """Spare as few layers as it takes to lose at most `max_drop`: they stay in float, or get 8 bits instead of 4.
 
-    Layers are ranked by the error that each alone brings to the outputs; how many of them are spared is found by
-    bisection, in at most `max_trials` trials. The drop is measured on the calibration split: points of accuracy where
-    it has labels, else points of agreement with the original, else percent of cosine similarity.
+    Operators other than products and convolutions are spared first, all together. Then layers are ranked by the error
+    that each alone brings to the outputs; how many of them are spared is found by bisection, in at most `max_trials`
+    trials. The drop is measured on the calibration split: points of accuracy where it has labels, else points of
+    agreement with the original, else percent of cosine similarity.
     """
 
     max_drop: Annotated[float, Field(ge=0, le=100)] = 0.5

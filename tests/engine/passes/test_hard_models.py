@@ -9,7 +9,7 @@ from onnx import helper
 from tests.engine import models
 from tests.engine.models import Array
 from whetstone.contract.failures import FailureCode
-from whetstone.contract.quantization import Activations, Form, Precision, Quantize, Rounding, Smooth
+from whetstone.contract.quantization import Activations, Calibrator, Form, Precision, Quantize, Rounding, Smooth
 from workers.engine.data.samples import Samples, open_dataset
 from workers.engine.errors import EngineError
 from workers.engine.graph.graph import Graph
@@ -168,6 +168,20 @@ def test_infinite_masks_stay_float_and_the_rest_is_quantized(tmp_path: Path, con
     rounded = {node.input[0] for node in outcome.graph.nodes if node.op_type == "QuantizeLinear"}
     assert not {"penalty", "masked"} & rounded
     assert {"n", "q", "p"} <= rounded
+
+
+@pytest.mark.parametrize("low", [-1e4, -1e9, np.finfo(np.float32).min])
+@pytest.mark.parametrize("calibrator", Calibrator)
+def test_masks_of_finite_numbers_stay_float_too(
+    tmp_path: Path, context: Context, low: float, calibrator: Calibrator
+) -> None:
+    graph, data = attention(), data_of(tmp_path, "attention")
+    graph.set_weight("low", np.float32(low))
+    outcome = QuantizePass(Quantize(calibrator=calibrator)).apply(graph, data, context)
+    rounded = {node.input[0] for node in outcome.graph.nodes if node.op_type == "QuantizeLinear"}
+    assert not {"penalty", "masked"} & rounded
+    assert {"n", "q", "p"} <= rounded
+    assert noise(graph, outcome.graph, **inputs_of("attention", 1, 12)) < 0.02
 
 
 def test_infinity_in_a_constant_is_kept_in_float16(tmp_path: Path, context: Context) -> None:

@@ -188,6 +188,31 @@ def test_layers_are_spared_in_every_kind_of_computing(
     assert set(corrected) <= {"gemm_h0"}
 
 
+def test_operators_around_the_layers_are_spared_first(tmp_path: Path, context: Context) -> None:
+    """A cube of large values, cut down again: eight bits for it leave nothing of the small ones."""
+    body = """g (float[N,16] x) => (float[N,8] y) {
+        [first] h = MatMul (x, w1)
+        [square] s = Mul (h, h)
+        [cube] c = Mul (s, h)
+        [wide] a = Mul (c, c)
+        [root] r = Sqrt (a)
+        [narrow] t = Tanh (r)
+        [last] y = MatMul (t, w2)
+    }"""
+    rng = np.random.default_rng(0)
+    weights = {"w1": rng.standard_normal((16, 16)), "w2": rng.standard_normal((16, 8))}
+    graph = Graph(models.with_weights(models.parsed(body), **{n: w.astype(np.float32) for n, w in weights.items()}))
+    x = rng.standard_normal((300, 16)).astype(np.float32)
+    np.savez(tmp_path / "d.npz", x=x)
+    data = open_dataset(tmp_path / "d.npz", tmp_path)
+    config = Quantize(partial=Partial(max_drop=1.5))
+    outcome = QuantizePass(config).apply(graph, data, context)
+    rounded = {node.input[0] for node in outcome.graph.nodes if node.op_type == "QuantizeLinear"}
+    assert not {"s", "c", "a"} & rounded
+    assert [change.kept_because for change in outcome.layers] == [None, None]
+    assert any("Only products and convolutions are quantized" in note for note in outcome.notes)
+
+
 def test_what_four_bits_cannot_tell_gets_eight(trained: Graph, digits: Samples, context: Context) -> None:
     graph = trained.copy()
     w2 = np.array(graph.weight("w2"), np.float32)

@@ -13,7 +13,7 @@ from workers.engine.passes.errors import CalibrationFailed, NothingToDo
 from workers.engine.passes.graph_pass import Outcome
 from workers.engine.passes.half import halved, out_of_range
 from workers.engine.passes.prepared import Prepared
-from workers.engine.passes.ranges import Ranges, find_ranges, with_shapes
+from workers.engine.passes.ranges import Ranges, find_extremes, with_shapes
 from workers.engine.passes.stored import inner_layers, stored
 from workers.engine.passes.survival import put_back
 from workers.engine.passes.watching import Batches
@@ -79,7 +79,7 @@ def _batches(prepared: Prepared) -> Batches:
 
 def _ranges(prepared: Prepared, batches: Batches) -> Ranges:
     context = prepared.context
-    return find_ranges(with_shapes(prepared.graph), batches, context.scratch, context.threads)
+    return find_extremes(with_shapes(prepared.graph), batches, context.scratch, context.threads)
 
 
 def brain_floats(prepared: Prepared) -> Outcome:

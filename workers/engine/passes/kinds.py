@@ -1,6 +1,6 @@
 """The ways to make integers of a graph: computing in them with static or dynamic ranges, or weights in blocks alone."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
@@ -15,16 +15,23 @@ from workers.engine.passes.errors import NothingToDo
 from workers.engine.passes.graph_pass import Outcome
 from workers.engine.passes.integer import change_of, learned_integers, quantizable
 from workers.engine.passes.moments import Floats, Linear
-from workers.engine.passes.partial import Found, Judge, search
+from workers.engine.passes.partial import Found, Judge, Search
 from workers.engine.passes.prepared import Prepared
-from workers.engine.passes.quantizer import activation_type, quantize_dynamic, quantize_static
-from workers.engine.passes.ranges import infinite, with_shapes
+from workers.engine.passes.quantizer import (
+    NVIDIA_OPS,
+    activation_type,
+    ops_with_integer_form,
+    quantize_dynamic,
+    quantize_static,
+)
+from workers.engine.passes.ranges import with_shapes, without_range
 from workers.engine.passes.rounding import Learned
 from workers.engine.passes.smooth import read_unrounded
 from workers.engine.passes.stored import inner_layers, stored
 from workers.engine.passes.weight_only import learned_blocks, store_in_blocks, why_not
 
 NO_LIMIT = "Partial quantization could not keep its limit of {limit:g} points: {drop:.2f} are lost. Nearest miss kept."
+ONLY_LAYERS = "Only products and convolutions are quantized: the other operators as well lost more than the limit."
 
 Sensitive = dict[str, str]
 """Why layers are spared, by name."""
@@ -34,7 +41,8 @@ Sensitive = dict[str, str]
 class Kind:
     """How to build such a graph, how to learn the rounding of a layer in it, and what to say of it.
 
-    `change` tells what became of a layer in a graph that was built, `layers` names those that can be quantized.
+    `change` tells what became of a layer in a graph that was built, `layers` names those that can be quantized, and
+    `others` nodes that are quantized too, though there is little to gain: no products, no convolutions.
     """
 
     build: Build
@@ -42,12 +50,13 @@ class Kind:
     change: Callable[[Layer, Graph, Sensitive], LayerChange]
     layers: tuple[str, ...]
     what: str
+    others: tuple[str, ...] = ()
 
 
 def with_static_ranges(prepared: Prepared, config: Quantize) -> Kind:
     """Q/DQ pairs with ranges from the calibration samples."""
     ranges = prepared.samples.ranges(prepared.graph)
-    _keep_infinite(prepared, infinite(with_shapes(prepared.graph), ranges))
+    _keep_unbounded(prepared, without_range(with_shapes(prepared.graph), ranges))
 
     def build(ready: Graph, kept: Sequence[str], only: Sequence[str]) -> Graph:
         exclude, scratch = [*prepared.reasons, *kept], prepared.context.scratch
@@ -82,14 +91,22 @@ def _computing(prepared: Prepared, config: Quantize, build: Build, activations: 
 
     free = [layer for layer in prepared.free_layers() if layer.op in quantizable(config)]
     names = tuple(layer.name for layer in free if graph.dtype(layer.weight) == "float32")
-    return Kind(build, relearn, change, names, f"int8 weights and {activations} activations")
+    light = set(ops_with_integer_form(config.form)) - set(NVIDIA_OPS)
+    others = _without_weights(prepared, light) if config.is_static else ()
+    return Kind(build, relearn, change, names, f"int8 weights and {activations} activations", others)
 
 
-def _keep_infinite(prepared: Prepared, tensors: frozenset[str]) -> None:
+def _without_weights(prepared: Prepared, ops: Collection[str]) -> tuple[str, ...]:
+    layers = {layer.name for layer in layers_of(prepared.graph)}
+    names = (name_of(node) for node in prepared.graph.nodes if node.op_type in ops)
+    return tuple(name for name in names if name not in layers and name not in prepared.reasons)
+
+
+def _keep_unbounded(prepared: Prepared, tensors: frozenset[str]) -> None:
     for node in prepared.graph.nodes:
         touched = tensors.intersection([*node.input, *node.output])
         if touched:
-            reason = f"'{min(touched)}' becomes infinite on calibration samples"
+            reason = f"'{min(touched)}' is a mask, or becomes infinite on calibration samples"
             prepared.reasons.setdefault(name_of(node), reason)
 
 
@@ -132,7 +149,7 @@ def quantized(original: Graph, prepared: Prepared, config: Quantize, kind: Kind)
         raise NothingToDo("No layer could be quantized: " + (changes[0].kept_because or ""))
     summary = f"Quantized {count} of {len(changes)} layers to {kind.what}."
     changes += corrected.changes(() if found is None else found.kept)
-    return Outcome(after, summary, tuple(changes), _curves(found), _missed(found, config))
+    return Outcome(after, summary, tuple(changes), _curves(found), _told(found, config, kind))
 
 
 def _search(original: Graph, prepared: Prepared, config: Quantize, kind: Kind, corrected: Corrected) -> Found | None:
@@ -151,19 +168,21 @@ def _search(original: Graph, prepared: Prepared, config: Quantize, kind: Kind, c
         left = (monotonic() - started) * (1 - share) / share if share else 0.0
         context.tell(0.4 + 0.6 * share, f"{what}; at most {left:.0f} s left" if left else what, {"seconds_left": left})
 
-    return search(names, config.partial, judge, corrected, lambda name: corrected(only=(name,)), say)
+    search = Search(config.partial, judge, corrected, lambda name: corrected(only=(name,)), say)
+    return search.run(names, kind.others)
 
 
 def _spared(found: Found | None) -> Sensitive:
-    kept = found.kept if found is not None else ()
-    noise = found.noise if found is not None else {}
-    return {name: f"alone it brings a relative error of {noise[name]:.2g}" for name in kept}
+    kept, noise = (found.kept, found.noise) if found is not None else ((), {})
+    return {name: f"alone it brings a relative error of {noise[name]:.2g}" for name in kept if name in noise}
 
 
-def _missed(found: Found | None, config: Quantize) -> tuple[str, ...]:
-    if found is None or config.partial is None or found.met:
+def _told(found: Found | None, config: Quantize, kind: Kind) -> tuple[str, ...]:
+    if found is None or config.partial is None:
         return ()
-    return (NO_LIMIT.format(limit=config.partial.max_drop, drop=found.drop),)
+    others = ONLY_LAYERS if set(kind.others) & set(found.kept) else ""
+    missed = "" if found.met else NO_LIMIT.format(limit=config.partial.max_drop, drop=found.drop)
+    return tuple(filter(None, (others, missed)))
 
 
 def _curves(found: Found | None) -> tuple[Curve, ...]:

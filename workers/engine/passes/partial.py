@@ -1,7 +1,7 @@
 """Which layers stay in float: those that alone disturb the outputs most, and as few of them as it takes."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +29,9 @@ Say = Callable[[float, str], None]
 class Found:
     """The graph that keeps the limit with the fewest layers in float, and how it was found.
 
-    `noise` is the error power at the outputs with only that layer quantized, relative to the signal, by layer name.
-    `met` is false where no number of layers kept the limit within the trials: `graph` is then the nearest miss.
+    `kept` names layers, and maybe nodes without weights. `noise` is the error power at the outputs with only that layer
+    quantized, relative to the signal, by layer name. `met` is false where no number of layers kept the limit within the
+    trials: `graph` is then the nearest miss.
     """
 
     graph: Graph
@@ -90,39 +91,44 @@ class Judge:
         return loss_of(task.accuracy() if task else None, fidelity.fidelity()).drop.value
 
 
-def search(layers: Sequence[str], config: Partial, judge: Judge, build: Build, alone: BuildOne, say: Say) -> Found:
-    """Bisect over how many of the most sensitive layers stay in float. Quantizing all is tried first."""
-    trial = build(())
-    best = Found(trial, (), {}, judge.drop(trial), 1, met=False)
-    if best.drop <= config.max_drop:
-        return Found(best.graph, (), {}, best.drop, 1, met=True)
-    noise = {}
-    for number, name in enumerate(layers):
-        noise[name] = judge.noise(alone(name))
-        say(0.6 * number / len(layers), f"{name} alone: relative error {noise[name]:.2g}")
-    return _bisect(sorted(layers, key=lambda name: -noise[name]), noise, config, judge, build, say, best)
+@dataclass(frozen=True)
+class Search:
+    """How to find out what to spare: builders, a judge, and whom to tell."""
 
+    config: Partial
+    judge: Judge
+    build: Build
+    alone: BuildOne
+    say: Say
 
-def _bisect(
-    ranked: Sequence[str],
-    noise: dict[str, float],
-    config: Partial,
-    judge: Judge,
-    build: Build,
-    say: Say,
-    nearest: Found,
-) -> Found:
-    low, high, trials, met = 1, len(ranked) - 1, nearest.trials, None
-    while low <= high and trials < config.max_trials:
-        count = (low + high) // 2
-        trials += 1
-        graph = build(ranked[:count])
-        drop = judge.drop(graph)
-        say(0.6 + 0.4 * trials / config.max_trials, f"{count} of {len(ranked)} layers in float: {drop:.2f} lost")
-        tried = Found(graph, tuple(ranked[:count]), noise, drop, trials, met=drop <= config.max_drop)
-        if tried.met:
-            met, high = tried, count - 1
-        else:
-            nearest, low = min(nearest, tried, key=lambda found: found.drop), count + 1
-    chosen = met or nearest
-    return Found(chosen.graph, chosen.kept, noise, chosen.drop, trials, met=met is not None)
+    def run(self, layers: Sequence[str], others: Sequence[str]) -> Found:
+        """Try quantizing all; then all but the nodes `others`, which hold no weights; then spare layers as well."""
+        best = self._tried((), {}, 1)
+        if not best.met and others and self.config.max_trials > 1:
+            best = min(best, self._tried(tuple(others), {}, 2), key=lambda found: found.drop)
+        if best.met or not layers:
+            return best
+        noise = {}
+        for number, name in enumerate(layers):
+            noise[name] = self.judge.noise(self.alone(name))
+            self.say(0.6 * number / len(layers), f"{name} alone: relative error {noise[name]:.2g}")
+        return self._bisect(sorted(layers, key=lambda name: -noise[name]), noise, best)
+
+    def _tried(self, kept: tuple[str, ...], noise: dict[str, float], trials: int) -> Found:
+        graph = self.build(kept)
+        drop = self.judge.drop(graph)
+        return Found(graph, kept, noise, drop, trials, met=drop <= self.config.max_drop)
+
+    def _bisect(self, ranked: Sequence[str], noise: dict[str, float], start: Found) -> Found:
+        low, high, trials, met, nearest = 1, len(ranked) - 1, start.trials, None, start
+        while low <= high and trials < self.config.max_trials:
+            count = (low + high) // 2
+            trials += 1
+            tried = self._tried((*start.kept, *ranked[:count]), noise, trials)
+            told = f"{count} of {len(ranked)} layers spared: {tried.drop:.2f} lost"
+            self.say(0.6 + 0.4 * trials / self.config.max_trials, told)
+            if tried.met:
+                met, high = tried, count - 1
+            else:
+                nearest, low = min(nearest, tried, key=lambda found: found.drop), count + 1
+        return replace(met or nearest, noise=noise, trials=trials)

@@ -13,11 +13,9 @@ from workers.engine.passes.errors import CalibrationFailed
 from workers.engine.passes.histograms import Histogram
 from workers.engine.passes.watching import (
     Batches,
-    alive,
     in_groups,
     session_of,
     show,
-    show_life,
     values_of,
     without_outputs,
 )
@@ -25,7 +23,14 @@ from workers.engine.passes.watching import (
 Ranges = dict[str, tuple[float, float]]
 """Lowest and highest value by tensor name."""
 
-LOWEST, HIGHEST = "whetstone_lowest/", "whetstone_highest/"
+LOWEST, HIGHEST, TOTAL = "whetstone_lowest/", "whetstone_highest/", "whetstone_total/"
+MASKED = -1e4
+"""Logits as low as this have no chance whatever the others are."""
+MASKING = frozenset({
+    "Add", "Sub", "Mul", "Where", "Unsqueeze", "Squeeze", "Reshape", "Expand", "Transpose", "Identity", "Concat",
+    "Slice",
+})  # fmt: skip
+"""How a mask is made, shaped and laid over scores."""
 MOMENTUM = 0.9
 """How much a moving average keeps of what it was."""
 
@@ -43,25 +48,27 @@ def _float_tensors(model: ModelProto) -> list[str]:
 
 
 def _with_extremes(model: ModelProto, names: list[str]) -> ModelProto:
-    """The model with the minimum and maximum of each tensor as its only outputs, and whether it is finite."""
+    """The model with the minimum, the maximum and the sum of each tensor as its only outputs, not a whole tensor.
+
+    The sum is for NaN: minima and maxima of a tensor with a single one may well be numbers.
+    """
     watched = without_outputs(model)
     for name in names:
-        for op, prefix in (("ReduceMin", LOWEST), ("ReduceMax", HIGHEST)):
+        for op, prefix in (("ReduceMin", LOWEST), ("ReduceMax", HIGHEST), ("ReduceSum", TOTAL)):
             made = f"{prefix}{name}"
             watched.graph.node.append(helper.make_node(op, [name], [made], name=made, keepdims=0))
             show(watched, made, [])
-    show_life(watched, names)
     return watched
 
 
 def _extremes(made: Mapping[str, Array]) -> Iterator[tuple[str, float, float]]:
     """Raises CalibrationFailed where a tensor is NaN."""
-    finite = alive(made)
     for key, low in made.items():
         if key.startswith(LOWEST):
             name = key.removeprefix(LOWEST)
-            lowest, highest = float(low), float(made[f"{HIGHEST}{name}"])
-            if not finite[name] and (math.isinf(lowest), math.isinf(highest)) == (False, False):
+            lowest, highest, total = (float(value) for value in (low, made[f"{HIGHEST}{name}"], made[f"{TOTAL}{name}"]))
+            bounded = not (math.isinf(lowest) or math.isinf(highest))  # else the sum may be NaN for that
+            if math.isnan(lowest) or math.isnan(highest) or (bounded and math.isnan(total)):
                 raise CalibrationFailed(f"'{name}' becomes NaN on a calibration sample.", layer=name)
             yield name, lowest, highest
 
@@ -82,25 +89,54 @@ def find_ranges(
     calibrator: Calibrator = Calibrator.MINMAX,
     percentile: float = 100.0,
 ) -> Ranges:
-    """Ranges of all float tensors of a model whose shapes are inferred, but those that become infinite: masks do.
+    """Ranges to quantize the float tensors of a model in, whose shapes are inferred: not masks, nor what is infinite.
 
     Extremes need two numbers per tensor and run; histograms a second pass with the values of a few tensors at a time.
     Neither depends on the number of samples. Raises CalibrationFailed.
     """
-    merge = _averaged if calibrator is Calibrator.MOVING_AVERAGE else _widened
-    found: Ranges = {}
-    with session_of(_with_extremes(model, _float_tensors(model)), scratch, threads) as session:
-        for batch in batches():
-            for name, low, high in _extremes(session.run(batch)):
-                found[name] = merge(found[name], low, high) if name in found else (low, high)
-    found = {name: (low, high) for name, (low, high) in found.items() if math.isfinite(low) and math.isfinite(high)}
+    found = find_extremes(model, batches, scratch, threads, averaged=calibrator is Calibrator.MOVING_AVERAGE)
+    masks = masks_of(Graph(model), found)
+    found = {name: limits for name, limits in found.items() if name not in masks}
     if calibrator in (Calibrator.MINMAX, Calibrator.MOVING_AVERAGE):
         return found
     return _by_histogram(model, batches, scratch, threads, found, calibrator, percentile)
 
 
-def infinite(model: ModelProto, ranges: Ranges) -> frozenset[str]:
-    """The float tensors that `find_ranges` gives no range: no integer stands for what becomes infinite."""
+def find_extremes(
+    model: ModelProto, batches: Batches, scratch: Path, threads: int, *, averaged: bool = False
+) -> Ranges:
+    """The lowest and highest value of each float tensor, or their moving averages. Raises CalibrationFailed.
+
+    Infinite ones are left out.
+    """
+    merge = _averaged if averaged else _widened
+    found: Ranges = {}
+    with session_of(_with_extremes(model, _float_tensors(model)), scratch, threads) as session:
+        for batch in batches():
+            for name, low, high in _extremes(session.run(batch)):
+                found[name] = merge(found[name], low, high) if name in found else (low, high)
+    return {name: (low, high) for name, (low, high) in found.items() if math.isfinite(low) and math.isfinite(high)}
+
+
+def masks_of(graph: Graph, extremes: Ranges) -> frozenset[str]:
+    """Tensors on their way into a Softmax that hold numbers which only stand for minus infinity.
+
+    Eight bits for such a mask and the scores it was added to leave nothing of the scores.
+    """
+    found = set[str]()
+    waiting = [node.input[0] for node in graph.nodes if node.op_type in ("Softmax", "LogSoftmax")]
+    while waiting:
+        name = waiting.pop()
+        if name in found or name not in extremes or extremes[name][0] > MASKED:
+            continue
+        found.add(name)
+        maker = graph.producer(name)
+        waiting += maker.input if maker is not None and maker.op_type in MASKING else ()
+    return frozenset(found)
+
+
+def without_range(model: ModelProto, ranges: Ranges) -> frozenset[str]:
+    """The float tensors that `find_ranges` gives no range."""
     return frozenset(_float_tensors(model)) - ranges.keys()
 
 

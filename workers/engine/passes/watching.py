@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper
 
 from workers.engine.graph.graph import Array, Graph
 from workers.engine.graph.reasons import reason_of
@@ -23,7 +22,7 @@ Batches = Callable[[], Iterable[Mapping[str, Array]]]
 T = TypeVar("T")
 
 SEEN = "whetstone_seen/"
-SIZE, LIFE, ZERO = "whetstone_size/", "whetstone_life/", "whetstone_zero"
+SIZE = "whetstone_size/"
 TOGETHER = 64 * 2**20
 """Elements of one batch that are looked at in one run, so that not all activations are held at once."""
 
@@ -39,30 +38,6 @@ def without_outputs(model: ModelProto) -> ModelProto:
 def show(watched: ModelProto, tensor: str, shape: Sequence[int] | None = None) -> None:
     """Make a float32 tensor an output."""
     watched.graph.output.append(helper.make_tensor_value_info(tensor, TensorProto.FLOAT, shape))
-
-
-def show_life(watched: ModelProto, tensors: Sequence[str]) -> None:
-    """Make an output of each float tensor that is 0 if all of it is finite, else NaN; `alive` reads it.
-
-    The sum of zero times it: minima and maxima of a tensor with a single NaN may well be numbers.
-    """
-    watched.graph.initializer.append(numpy_helper.from_array(np.zeros((), np.float32), ZERO))
-    for name in tensors:
-        wide, product, made = f"{LIFE}{name}/wide", f"{LIFE}{name}/product", f"{LIFE}{name}"
-        watched.graph.node.extend(
-            [
-                helper.make_node("Cast", [name], [wide], wide, to=TensorProto.FLOAT),
-                helper.make_node("Mul", [wide, ZERO], [product], product),
-                helper.make_node("ReduceSum", [product], [made], made, keepdims=0),
-            ]
-        )
-        show(watched, made, [])
-
-
-def alive(outputs: Mapping[str, Array]) -> dict[str, bool]:
-    """By tensor, whether all of it is finite; of what `show_life` showed."""
-    shown = ((key.removeprefix(LIFE), value) for key, value in outputs.items() if key.startswith(LIFE))
-    return {name: bool(np.asarray(value, np.float32) == 0) for name, value in shown}
 
 
 @contextmanager
