@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from whetstone.client import Client
+    from whetstone.contract.adaptation import Adapt
     from whetstone.contract.jobs import Assurance, Budget, JobSpec, Measurement, Objective, Recipe
     from whetstone.contract.learning import Finetune
     from whetstone.contract.passes import Simplify
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from whetstone.contract.targets import Target
 
 __all__ = [
+    "Adapt",
     "Assurance",
     "Budget",
     "Client",
@@ -33,7 +35,7 @@ __all__ = [
     "Target",
 ]
 
-_HOMES = {"Client": "client", "Target": "contract.targets"}
+_HOMES = {"Adapt": "contract.adaptation", "Client": "client", "Target": "contract.targets"}
 _HOMES |= {"Limit": "contract.search", "Search": "contract.search"}
 _HOMES |= {"Finetune": "contract.learning", "Prune": "contract.pruning"}
 _HOMES |= {"Quantize": "contract.quantization", "Simplify": "contract.passes"}

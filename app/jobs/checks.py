@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from app.core.errors import AppError
 from app.datasets.tables import DatasetRow
 from app.models.tables import ModelRow
-from whetstone.contract.datasets import DatasetFacts
-from whetstone.contract.jobs import JobSpec, Recipe
+from whetstone.contract.adaptation import Adapt, Coral, Mmd
+from whetstone.contract.datasets import DatasetFacts, Split
+from whetstone.contract.jobs import JobSpec, Objective, Recipe
 from whetstone.contract.learning import Finetune
 from whetstone.contract.losses import LabelTerm
 from whetstone.contract.models import InspectionState, ModelFacts, TensorFacts
@@ -89,6 +90,7 @@ def check_job(spec: JobSpec, model: ModelRow, dataset: DatasetRow | None) -> Non
     if model.facts is None or (dataset is not None and dataset.facts is None):
         raise NotReady
     passes = spec.plan.passes if isinstance(spec.plan, Recipe) else ()
+    _check_objective(spec, dataset)
     _check_order(passes)
     _check_scales(passes, model.facts)
     _check_layers(passes, model.facts)
@@ -98,6 +100,20 @@ def check_job(spec: JobSpec, model: ModelRow, dataset: DatasetRow | None) -> Non
     else:
         _check_fit(model.facts, dataset.facts)
         _check_labels(passes, dataset.facts)
+        if any(isinstance(config, Adapt) for config in passes) and Split.TRAIN not in dataset.facts.splits:
+            raise DatasetRequired("`adapt` needs samples of the new domain in the train split of the job's dataset.")
+
+
+def _check_objective(spec: JobSpec, dataset: DatasetRow | None) -> None:
+    """A gain of accuracy is shown by labels, and only learning passes bring one."""
+    if spec.budget.objective is not Objective.ACCURACY:
+        return
+    if dataset is None or dataset.facts is None or dataset.facts.labels is None:
+        raise LabelsRequired("The objective `accuracy` needs a dataset with labels in its test split.")
+    if not isinstance(spec.plan, Recipe):
+        raise InvalidPlan(
+            "A search has nothing that makes a model more accurate.", hint="Give a recipe with `adapt` or `finetune`."
+        )
 
 
 def check_ready(row: ModelRow | DatasetRow | None, what: str) -> None:
@@ -200,7 +216,28 @@ def other_models(passes: tuple[Pass, ...]) -> dict[InputRole, str]:
     return found
 
 
+def source_dataset(passes: tuple[Pass, ...]) -> str | None:
+    """The dataset of the source domain that adapt passes name. Raises InvalidPlan for two different ones."""
+    named = {c.method.source for c in passes if isinstance(c, Adapt) and isinstance(c.method, Coral | Mmd)}
+    if len(named) > 1:
+        raise InvalidPlan("The adapt passes name different sources.", hint="Name one source in a job.")
+    return next(iter(named), None)
+
+
+def check_source(passes: tuple[Pass, ...], model: ModelFacts, source: DatasetRow) -> None:
+    """Raises NotReady, Rejected, DatasetMismatch or LabelsRequired unless `adapt` can learn from the source."""
+    check_ready(source, "source dataset")
+    if source.facts is None:
+        raise NotReady
+    _check_fit(model, source.facts)
+    learners = [c.method.learning for c in passes if isinstance(c, Adapt) and isinstance(c.method, Coral | Mmd)]
+    if any(learning.loss is not None for learning in learners) and source.facts.labels is None:
+        raise LabelsRequired("`adapt` learns from labels of the source, and that dataset has none.")
+
+
 def _needs_data(config: Pass) -> bool:
+    if isinstance(config, Adapt):
+        return True
     if isinstance(config, Quantize):
         return config.needs_data
     if isinstance(config, Prune) and config.reconstruct:

@@ -13,7 +13,7 @@ from app.fleet import service as fleet_service
 from app.fleet.repository import StepRepository
 from app.fleet.service import Fleet
 from app.fleet.tables import StepInput, StepRow
-from app.jobs.checks import check_job, check_ready, other_models
+from app.jobs.checks import check_job, check_ready, check_source, other_models, source_dataset
 from app.jobs.events import tell, tell_step
 from app.jobs.finishing import finish_if_cancelled
 from app.jobs.repository import JobRepository, hold_any_tenant
@@ -59,7 +59,7 @@ async def submit(session: AsyncSession, fleet: Fleet, caller: Principal, spec: J
     await session.flush()  # steps and events refer to it
     await tell(session, job, EventKind.JOB_QUEUED, job_state=JobState.QUEUED)
     task, seconds = _first_task(spec)
-    inputs = original_inputs(model, dataset or None) + await _other_inputs(session, caller, spec)
+    inputs = original_inputs(model, dataset or None) + await _other_inputs(session, caller, spec, model)
     step = await fleet_service.queue_step(session, fleet, caller.tenant_id, job.id, task, inputs, seconds)
     await tell_step(session, job, EventKind.STEP_QUEUED, step)
     await session.flush()  # the answer shows created_at
@@ -67,13 +67,21 @@ async def submit(session: AsyncSession, fleet: Fleet, caller: Principal, spec: J
     return job
 
 
-async def _other_inputs(session: AsyncSession, caller: Principal, spec: JobSpec) -> tuple[StepInput, ...]:
-    """The teacher and the student that the recipe names: models of the tenant, inspected like any."""
+async def _other_inputs(
+    session: AsyncSession, caller: Principal, spec: JobSpec, model: ModelRow
+) -> tuple[StepInput, ...]:
+    """The teacher, the student and the source that the recipe names: the tenant's own, inspected like any."""
+    passes = spec.plan.passes if isinstance(spec.plan, Recipe) else ()
     inputs = []
-    for role, model_id in other_models(spec.plan.passes if isinstance(spec.plan, Recipe) else ()).items():
+    for role, model_id in other_models(passes).items():
         row = await ModelRepository(session, caller.tenant_id).get(model_id)
         check_ready(row, role)
         inputs.append(StepInput(role=role, file_id=row.file_id, filename=row.filename))
+    source_id = source_dataset(passes)
+    if source_id is not None and model.facts is not None:
+        source = await DatasetRepository(session, caller.tenant_id).get(source_id)
+        check_source(passes, model.facts, source)
+        inputs.append(StepInput(role=InputRole.SOURCE, file_id=source.file_id, filename=source.filename))
     return tuple(inputs)
 
 

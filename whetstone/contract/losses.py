@@ -83,6 +83,15 @@ class Hint(_Term):
     teacher: TensorName
 
 
+class PseudoLabels(_Term):
+    """Cross-entropy against the class the teacher thinks likeliest, of samples where it gives that a probability of at
+    least `confidence`; the others count as no loss (Lee 2013; the threshold as in Sohn et al. 2020, equation 4).
+    """
+
+    kind: Literal["pseudo_labels"] = "pseudo_labels"
+    confidence: Annotated[float, Field(ge=0, lt=1)] = 0.9
+
+
 LabelTerm = CrossEntropy | BinaryCrossEntropy | MeanSquaredError | MeanAbsoluteError | Huber
-TeacherTerm = SoftLabels | OutputError | OutputCosine | Hint
+TeacherTerm = SoftLabels | OutputError | OutputCosine | Hint | PseudoLabels
 LossTerm = Annotated[LabelTerm | TeacherTerm, Field(discriminator="kind")]

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from whetstone.contract.adaptation import Adapt
 from whetstone.contract.factorization import Factorize
 from whetstone.contract.learning import Finetune
 from whetstone.contract.pruning import Prune
@@ -17,4 +18,4 @@ class Simplify(Contract):
     kind: Literal["simplify"] = "simplify"
 
 
-Pass = Annotated[Simplify | Prune | Factorize | Quantize | Finetune, Field(discriminator="kind")]
+Pass = Annotated[Simplify | Prune | Factorize | Quantize | Finetune | Adapt, Field(discriminator="kind")]

@@ -23,9 +23,9 @@ RUN_STEP = "whetstone.run_step"
 class InputRole(StrEnum):
     """What an input file is to a step. `model` is always the tenant's original.
 
-    `teacher` and `student` are other models of the tenant that a `finetune` pass names. `checkpoint` is the graph after
-    the passes done so far, or the best that a search has found so far; `learning_state` is where the pass after them
-    had got to.
+    `teacher` and `student` are other models of the tenant that a `finetune` pass names, `source` is the dataset that an
+    `adapt` pass does. `checkpoint` is the graph after the passes done so far, or the best that a search has found so
+    far; `learning_state` is where the pass after them had got to.
     """
 
     MODEL = "model"
@@ -34,6 +34,7 @@ class InputRole(StrEnum):
     CHECKPOINT = "checkpoint"
     TEACHER = "teacher"
     STUDENT = "student"
+    SOURCE = "source"
     LEARNING_STATE = "learning_state"
 
 

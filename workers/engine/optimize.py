@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from whetstone.contract.datasets import Split
 from whetstone.contract.jobs import ArtifactKind
 from whetstone.contract.passes import Pass
 from whetstone.contract.reports import PassReport
@@ -14,7 +15,7 @@ from workers.engine.data.samples import Samples
 from workers.engine.graph.graph import Graph
 from workers.engine.importers.detect import open_model
 from workers.engine.outcome import pass_report, saved
-from workers.engine.passes.errors import NeedsModel
+from workers.engine.passes.errors import NeedsDataset, NeedsModel
 from workers.engine.passes.graph_pass import Context
 from workers.engine.passes.sequence import make
 from workers.engine.request import Done, LearningSaved, MadeFile, Message, PassDone, Progress, Request
@@ -66,12 +67,20 @@ def _model(request: Request, role: InputRole) -> Graph:
     return open_model(request.inputs[role], request.scratch)
 
 
+def _source(request: Request, graph: Graph) -> Samples:
+    found = fitting_samples(request.inputs.get(InputRole.SOURCE), request.scratch, graph.inputs)
+    if found is None or not found.has(Split.TRAIN):
+        raise NeedsDataset("The dataset of the source domain has no train split.", hint="Name its arrays 'train/…'.")
+    return found
+
+
 def _context(stage: _Stage, request: Request) -> Context:
     return Context(
         request.scratch,
         cores(),
         stage.progress,
         model=lambda role: _model(request, role),
+        source=lambda graph: _source(request, graph),
         keeper=lambda every: _keeper(stage, request, every),
     )
 

@@ -92,7 +92,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "stray": ({"train/x": X, "y": X}, "'y' belongs to no split"),
     "other fields": ({"train/x": X, "test/y": X}, "different fields"),
     "other shape": ({"train/x": X, "test/x": X[:, :1]}, "differs in type or sample shape"),
-    "half labelled": ({"train/x": X, "train/labels": LABELS, "test/x": X}, "only one has labels"),
+    "half labelled": ({"train/x": X, "train/labels": LABELS, "test/x": X}, "the test split has none"),
 }
 
 

@@ -51,7 +51,9 @@ def _by_prefix(arrays: dict[str, Array]) -> dict[Split, dict[str, Array]]:
 
 
 def _check_alike(parts: dict[Split, Part]) -> None:
-    """Every split has the same fields of the same type and sample shape; calibration needs no labels."""
+    """Every split has the same fields of the same type and sample shape. Labels are what is tested with: those of the
+    train split alone would leave nothing to judge by.
+    """
     (first, model), *others = parts.items()
     for split, part in others:
         if missing := part.fields.keys() ^ model.fields.keys():
@@ -60,9 +62,9 @@ def _check_alike(parts: dict[Split, Part]) -> None:
             other = model.fields[name]
             if (array.dtype, array.shape[1:]) != (other.dtype, other.shape[1:]):
                 raise InvalidDataset(f"'{name}' differs in type or sample shape between {first} and {split}.")
-    labelled = [part.labels is not None for split, part in parts.items() if split != Split.CALIBRATION]
-    if len(set(labelled)) > 1:
-        raise InvalidDataset("Of the splits train and test only one has labels.")
+    train, test = parts.get(Split.TRAIN), parts.get(Split.TEST)
+    if train is not None and train.labels is not None and test is not None and test.labels is None:
+        raise InvalidDataset("The train split has labels, the test split has none.")
 
 
 def _class_order(labels: Array | None, count: int) -> NDArray[np.int64]:

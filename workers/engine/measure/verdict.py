@@ -79,8 +79,18 @@ def _no_better(budget: Budget, seen: Evidence) -> str | None:
             return _not_faster(seen)
         case Objective.SIZE:
             return None if seen.result.size < seen.original.size else f"the result is {_size(seen)}"
+        case Objective.ACCURACY:
+            return _not_more_accurate(seen.accuracy)
         case _:
             assert_never(budget.objective)
+
+
+def _not_more_accurate(accuracy: Accuracy | None) -> str | None:
+    if accuracy is None:
+        return "the test split has no labels to show by that the result is more accurate"
+    if accuracy.drop.high < 0:
+        return None
+    return f"the result is not more accurate with confidence ({_interval(scaled(accuracy.drop, -1))} gained)"
 
 
 def _not_faster(seen: Evidence) -> str | None:

@@ -12,7 +12,7 @@ from whetstone.contract.steps import InputRole
 from workers.engine.data.samples import Samples
 from workers.engine.graph.graph import Graph
 from workers.engine.passes.checks import same_interface, still_runs
-from workers.engine.passes.errors import NeedsModel
+from workers.engine.passes.errors import NeedsDataset, NeedsModel
 from workers.engine.training.keeping import Keeper
 
 ConfigT = TypeVar("ConfigT")
@@ -29,18 +29,24 @@ def _no_model(role: InputRole) -> Graph:
     raise NeedsModel(f"The step has no {role} model.")
 
 
+def _no_source(_graph: Graph) -> Samples:
+    raise NeedsDataset("The step has no samples of the source domain.", hint="Name their dataset in the pass.")
+
+
 @dataclass(frozen=True)
 class Context:
     """Where a pass may write, how many threads it may use, and whom it tells of its progress.
 
-    `model` opens one of the step's models anew: the original, a teacher, a student. `keeper`, given a number of steps,
-    says where a pass keeps how far it has learned; None where nothing is kept.
+    `model` opens one of the step's models anew: the original, a teacher, a student; `source` the dataset of the domain
+    that a model comes from, if it fits the graph. `keeper`, given a number of steps, says where a pass keeps how far it
+    has learned; None where nothing is kept.
     """
 
     scratch: Path
     threads: int = 1
     tell: Tell = _say_nothing
     model: Callable[[InputRole], Graph] = _no_model
+    source: Callable[[Graph], Samples] = _no_source
     keeper: Callable[[int], Keeper] | None = None
 
     def keeper_for(self, learning: Learning) -> Keeper | None:

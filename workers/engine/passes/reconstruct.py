@@ -1,22 +1,19 @@
 """After a cut, fit what is left to what the original computes, layer by layer (He et al. 2017, Luo et al. 2017)."""
 
-import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from onnx import ModelProto, NodeProto, helper
+from onnx import NodeProto
 
 from workers.engine.data.samples import Samples
 from workers.engine.graph.channels.groups import Channels
 from workers.engine.graph.channels.sites import Role
 from workers.engine.graph.graph import Array, Graph, attribute, name_of
 from workers.engine.graph.ops.node import decode
-from workers.engine.graph.session import Session
-from workers.engine.graph.tensors import nodes_within
 from workers.engine.passes.graph_pass import Context
 from workers.engine.passes.reconstruct_fit import Rows, Sums, fit, windows, with_one
+from workers.engine.passes.runs import Runs, measure_statistics
 from workers.engine.passes.sensitivity import feeds
 
 MOST_FEATURES = 5000
@@ -24,7 +21,6 @@ MOST_FEATURES = 5000
 ROWS_PER_FEATURE = 4
 HELD_OUT = 5
 """Every fifth batch, from the first, judges the fit instead of taking part in it."""
-MEAN, VARIANCE = 3, 4
 SPATIAL = (3, 4)
 FITTED = ("Conv", "Gemm", "MatMul")
 
@@ -38,43 +34,6 @@ class _Layer:
     bias: str | None
     bias_is_added: bool
     kept: Array
-
-
-def _probe(graph: Graph, tensor: str, folder: Path) -> tuple[Session, set[str]]:
-    """A session that computes one tensor of the graph, and nothing beyond it; and the tensors that this takes."""
-    needed, kept = {tensor}, []
-    for node in reversed(graph.nodes):
-        if needed.intersection(node.output):
-            kept.append(node)
-            needed.update(name for inner in nodes_within(iter([node])) for name in inner.input)
-    model = ModelProto(ir_version=graph.model.ir_version, opset_import=graph.model.opset_import)
-    model.functions.extend(graph.model.functions)
-    model.graph.name = "probe"
-    model.graph.node.extend(reversed(kept))
-    model.graph.input.extend(value for value in graph.model.graph.input if value.name in needed)
-    model.graph.initializer.extend(each for each in graph.model.graph.initializer if each.name in needed)
-    model.graph.output.append(helper.make_empty_tensor_value_info(tensor))
-    path = folder / "probe.onnx"
-    Graph(model).save(path)
-    return Session(path), needed
-
-
-class _Runs:
-    """The calibration data, run through a graph up to a tensor."""
-
-    def __init__(self, inputs: list[dict[str, Array]], scratch: Path) -> None:
-        self._inputs, self._scratch = inputs, scratch
-        self.samples = sum(len(next(iter(feed.values()))) for feed in inputs)
-
-    def values(self, graph: Graph, tensor: str) -> Iterator[Array]:
-        """The tensor's value for each batch."""
-        if tensor in self._inputs[0]:
-            yield from (feed[tensor] for feed in self._inputs)
-            return
-        with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
-            session, needed = _probe(graph, tensor, Path(folder))
-            for feed in self._inputs:
-                yield session.run({name: value for name, value in feed.items() if name in needed})[tensor]
 
 
 def _as_matrix(layer: _Layer, weight: Array) -> Rows:
@@ -162,7 +121,7 @@ def _write(layer: _Layer, graph: Graph, found: Rows) -> None:
     graph.set_weight(layer.weight, _from_matrix(layer, found, old))
 
 
-def _refit(layer: _Layer, before: Graph, after: Graph, runs: _Runs) -> bool:
+def _refit(layer: _Layer, before: Graph, after: Graph, runs: Runs) -> bool:
     """Fit one layer in place, if that is better on batches held out. Returns whether it was."""
     start = _start(layer, after)
     if start.shape[0] > MOST_FEATURES:
@@ -183,20 +142,6 @@ def _refit(layer: _Layer, before: Graph, after: Graph, runs: _Runs) -> bool:
     return True
 
 
-def _measure_statistics(node: NodeProto, graph: Graph, runs: _Runs) -> None:
-    """Give a batch-norm the mean and variance that its input has now."""
-    count, total, square = 0, np.zeros(()), np.zeros(())
-    for value in runs.values(graph, node.input[0]):
-        axes = tuple(axis for axis in range(value.ndim) if axis != 1)
-        wide = value.astype(np.float64)
-        count += wide.size // wide.shape[1]
-        total, square = total + wide.sum(axes), square + np.square(wide).sum(axes)
-    mean = total / count
-    variance = np.maximum(square / count - np.square(mean), 0)
-    graph.set_weight(node.input[MEAN], mean.astype(np.float32))
-    graph.set_weight(node.input[VARIANCE], variance.astype(np.float32))
-
-
 def _moved(before: Graph, after: Graph) -> set[str]:
     """The tensors that a cut may have changed: what cut layers make, and all that follows."""
     moved: set[str] = set()
@@ -214,7 +159,7 @@ def reconstruct(
     """Fit the layers of `after` in place, in the order they run, each to the original's outputs from inputs as they
     are by then; measure batch-norm statistics anew. Returns what was done, in words.
     """
-    runs = _Runs(feeds(channels.graph, data, count), context.scratch)
+    runs = Runs(feeds(channels.graph, data, count), context.scratch)
     moved, nodes = _moved(channels.graph, after), after.nodes
     fitted = tried = measured = 0
     for number, node in enumerate(nodes):
@@ -223,7 +168,7 @@ def reconstruct(
             tried, fitted = tried + 1, fitted + _refit(layer, channels.graph, after, runs)
             context.tell(0.5 + 0.5 * number / len(nodes), f"fitted '{name_of(node)}'", {})
         elif node.op_type == "BatchNormalization" and moved.intersection(node.input[:1]):
-            _measure_statistics(node, after, runs)
+            measure_statistics(node, after, runs)
             measured += 1
     told = f"{fitted} of {tried} layers behind a cut were fitted again on {runs.samples} samples"
     return (f"{told}; {measured} batch-norms were measured anew." if measured else f"{told}.",)

@@ -2,11 +2,13 @@
 
 from typing import Any, assert_never
 
+from whetstone.contract.adaptation import Adapt
 from whetstone.contract.factorization import Factorize
 from whetstone.contract.learning import Finetune
 from whetstone.contract.passes import Pass, Simplify
 from whetstone.contract.pruning import Prune
 from whetstone.contract.quantization import Quantize
+from workers.engine.passes.adapt import AdaptPass
 from workers.engine.passes.factorize import FactorizePass
 from workers.engine.passes.finetune import FinetunePass
 from workers.engine.passes.graph_pass import GraphPass
@@ -28,5 +30,7 @@ def make(config: Pass) -> GraphPass[Any]:
             return QuantizePass(config)
         case Finetune():
             return FinetunePass(config)
+        case Adapt():
+            return AdaptPass(config)
         case _:
             assert_never(config)

@@ -35,6 +35,8 @@ def gain(score: Score, budget: Budget) -> float:
             return score.speedup - MARGIN
         case Objective.SIZE:
             return score.size_ratio - 1
+        case Objective.ACCURACY:
+            return -score.lost
 
 
 def reason(score: Score, budget: Budget, *, chosen: bool, on_front: bool) -> str:

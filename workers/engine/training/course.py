@@ -6,9 +6,11 @@ from pathlib import Path
 from whetstone.contract.learning import Learning
 from workers.engine.data.samples import Samples
 from workers.engine.graph.graph import Graph
+from workers.engine.training.alignment import Alignment
 from workers.engine.training.keeping import Keeper
 from workers.engine.training.objective import Objective
 from workers.engine.training.progress import Hooks
+from workers.engine.training.teacher import Teacher
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,8 @@ class Course:
     `feed_singly` is for graphs whose batch axis is fixed at 1: gradients are then summed over a batch's samples.
     The loop runs on, beyond `learning.epochs`, until `min_steps` are done; early stopping looks only after them.
     `teacher` gives what the objective compares with. For more than one of `processes`, `graph` is what the module
-    was made from, and `scratch` a folder for files.
+    was made from, and `scratch` a folder for files. `companion` is a teacher that is open already, `alignment` a
+    loss that is added to the objective; both are for a single process.
     """
 
     samples: Samples
@@ -34,3 +37,5 @@ class Course:
     scratch: Path | None = None
     processes: int = 1
     keeper: Keeper | None = None
+    companion: Teacher | None = None
+    alignment: Alignment | None = None

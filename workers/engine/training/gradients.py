@@ -12,6 +12,7 @@ from whetstone.contract.failures import FailureCode
 from whetstone.contract.learning import Learning, Mode, Precision
 from workers.engine.errors import EngineError
 from workers.engine.graph.trainable import Trainable
+from workers.engine.training.alignment import Alignment
 from workers.engine.training.losses import Targets
 from workers.engine.training.objective import Objective
 from workers.engine.training.teacher import Teacher
@@ -63,6 +64,7 @@ class Pupil:
     device: torch.device
     teacher: Teacher | None = None
     feed_singly: bool = False
+    alignment: Alignment | None = None
 
     def pieces(self, inputs: Inputs, targets: Targets | None) -> Iterator[tuple[Inputs, Targets | None, float]]:
         """A batch on the device, whole or sample by sample, each with its share of the whole."""
@@ -78,7 +80,8 @@ class Pupil:
         with _precision(self.learning, self.device):
             made = self.module(inputs)
         taught = {} if self.teacher is None else self.teacher(inputs)
-        return self.objective.total(made, taught, targets), made
+        loss = self.objective.total(made, taught, targets)
+        return loss if self.alignment is None else loss + self.alignment(self.module, made), made
 
 
 def _moved(targets: Targets | None, cut: slice, device: torch.device) -> Targets | None:

@@ -197,11 +197,13 @@ class _Loop:
 def _pupil(module: Trainable, course: Course) -> Pupil:
     device = device_of()
     set_modes(module, course.learning)
-    teacher = None
-    if course.teacher is not None and course.objective.taught:
+    teacher = course.companion
+    if teacher is None and course.teacher is not None and course.objective.taught:
         folder, threads = course.scratch or Path(tempfile.gettempdir()), course.threads
         teacher = open_teacher(course.teacher, course.objective.taught, device=device, folder=folder, threads=threads)
-    return Pupil(module.to(device), course.objective, course.learning, device, teacher, course.feed_singly)
+    return Pupil(
+        module.to(device), course.objective, course.learning, device, teacher, course.feed_singly, course.alignment
+    )
 
 
 def learn(module: Trainable, course: Course) -> Learned:

@@ -18,6 +18,7 @@ from whetstone.contract.losses import (
     MeanSquaredError,
     OutputCosine,
     OutputError,
+    PseudoLabels,
     SoftLabels,
     TeacherTerm,
 )
@@ -110,17 +111,35 @@ def label_loss(term: LabelTerm, made: Tensor, targets: Targets) -> Tensor:
     return targets.share * loss + (1 - targets.share) * _of_labels(term, made, targets.others)
 
 
-def _class_axis(made: Tensor) -> int:
+def class_axis(made: Tensor) -> int:
     """The last axis of [N, C] and [N, L, C]; the second of [N, C, H, W]."""
     return -1 if made.dim() <= FEW_AXES else 1
 
 
-def _soft_labels(made: Tensor, taught: Tensor, temperature: float) -> Tensor:
-    axis = _class_axis(made)
+def _classes_along(made: Tensor) -> int:
+    """The axis of the classes. Raises TeacherMismatch where there are none."""
+    axis = class_axis(made)
     if made.dim() == 0 or made.shape[axis] < 2:  # noqa: PLR2004 - a choice takes two
         raise TeacherMismatch(
             f"Outputs of shape {list(made.shape)} tell no classes apart.", hint="Use the loss 'output_error'."
         )
+    return axis
+
+
+def sure_of(logits: Tensor, confidence: float) -> tuple[Tensor, Tensor]:
+    """The likeliest classes, and whether each has a probability of at least `confidence`. Raises TeacherMismatch."""
+    found = logits.softmax(_classes_along(logits)).max(_classes_along(logits))
+    return found.indices, found.values >= confidence
+
+
+def _pseudo_labels(made: Tensor, taught: Tensor, confidence: float) -> Tensor:
+    classes, sure = sure_of(taught, confidence)
+    losses = F.cross_entropy(made.movedim(class_axis(made), 1), classes, reduction="none")
+    return (losses * sure).mean()
+
+
+def _soft_labels(made: Tensor, taught: Tensor, temperature: float) -> Tensor:
+    axis = _classes_along(made)
     student, teacher = (F.log_softmax(logits / temperature, axis) for logits in (made, taught))
     return F.kl_div(student, teacher, reduction="none", log_target=True).sum(axis).mean() * temperature**2
 
@@ -132,6 +151,8 @@ def teacher_loss(term: TeacherTerm, made: Tensor, taught: Tensor) -> Tensor:
             return _soft_labels(made, taught, term.temperature)
         case OutputError() | Hint():
             return F.mse_loss(made, taught)
+        case PseudoLabels():
+            return _pseudo_labels(made, taught, term.confidence)
         case OutputCosine():
             return 1 - F.cosine_similarity(made, taught, dim=-1).mean()
         case _:

@@ -93,14 +93,17 @@ class Aim:
 
 @dataclass(frozen=True)
 class Objective:
-    """`output` is the tensor of the graph that tells right from wrong; `tensors` are all that the aims want."""
+    """`output` is the tensor of the graph that tells right from wrong; `tensors` are all that the aims want, and `also`
+    those that something beside the aims does.
+    """
 
     output: str
     aims: tuple[Aim, ...] = field(default=())
+    also: tuple[str, ...] = ()
 
     @property
     def tensors(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys((self.output, *(aim.student for aim in self.aims))))
+        return tuple(dict.fromkeys((self.output, *(aim.student for aim in self.aims), *self.also)))
 
     @property
     def taught(self) -> tuple[str, ...]:
@@ -148,7 +151,7 @@ def _check_shapes(aim: Aim, own: Tensor, theirs: Tensor) -> None:
         )
 
 
-def _check_tensor(graph: Graph, name: str, whose: str) -> str:
+def check_tensor(graph: Graph, name: str, whose: str) -> str:
     known = [output for node in graph.nodes for output in node.output if output]
     if name not in known:
         near = get_close_matches(name, known, n=1, cutoff=0.0)
@@ -173,8 +176,8 @@ def _aim(graph: Graph, teacher: Graph | None, term: LossTerm) -> Aim:
     if teacher is None:
         raise TeacherMismatch(f"'{term.kind}' needs a teacher.")
     if isinstance(term, Hint):
-        own = _check_tensor(graph, term.student, "student")
-        return Aim(term, own, _check_tensor(teacher, term.teacher, "teacher"))
+        own = check_tensor(graph, term.student, "student")
+        return Aim(term, own, check_tensor(teacher, term.teacher, "teacher"))
     return Aim(term, _of_interest(graph, term), _of_interest(teacher, term))
 
 
