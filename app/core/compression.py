@@ -27,8 +27,10 @@ class JsonGZip:
 class _JsonResponder(GZipResponder):
     async def send_with_compression(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            kind = Headers(raw=message["headers"]).get("content-type", "").partition(";")[0].strip().lower()
-            self.exclude_content_types = () if kind in _JSON else (kind,)
+            headers = Headers(raw=message["headers"])
+            kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+            is_file = "content-disposition" in headers
+            self.exclude_content_types = () if kind in _JSON and not is_file else (kind,)
         await super().send_with_compression(message)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 from fastapi import Depends, Header
 from pydantic import BaseModel
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from app.core.errors import AppError
 
@@ -57,8 +57,9 @@ IfMatch = Annotated[Expected, Depends(read_expected)]
 
 def conditional(request: Request, answer: Response) -> Response:
     """Give a JSON answer its ETag; answer 304 to who has it already."""
-    if isinstance(answer, JSONResponse) or answer.media_type == "application/json":
-        answer.headers.setdefault("ETag", f'"{tag_of(bytes(answer.body))}"')
+    body = getattr(answer, "body", None)  # a file or a stream has none, whatever its type
+    if body is not None and answer.media_type == "application/json":
+        answer.headers.setdefault("ETag", f'"{tag_of(bytes(body))}"')
     tag, known = answer.headers.get("ETag"), request.headers.get("If-None-Match")
     if tag is None or known is None or not names(known, tag.strip('"')):
         return answer
