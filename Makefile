@@ -7,7 +7,7 @@ export TORCH_INDEX TORCH_VERSION
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check format lint types imports lock bench conformance clean
+.PHONY: help setup demo serve test check format lint types imports lock bench isolation conformance clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ lock: setup ## write requirements/*.txt anew from requirements/*.in
 bench: setup ## run the benchmarks (QUICK=1 for a few minutes each; without, the scoreboard takes hours, and can be continued)
 	@$(PYTHON) scripts/install.py bench
 	@for script in $(filter-out %__init__.py,$(wildcard benchmarks/*.py)); do $(RUN) -m $$(echo $${script%.py} | tr / .) $(if $(QUICK),--quick) || exit 1; done
+
+isolation: setup ## try every route and table with another tenant's ids
+	@$(RUN) -m tests.service.isolation
 
 conformance: setup ## run ONNX's own node tests on the interpreter and write docs/ops.md
 	@$(RUN) -m scripts.conformance

@@ -74,7 +74,8 @@ def control() -> None:
 @cli.command()
 def migrate() -> None:
     """Bring the database to the newest schema."""
-    migrations.upgrade(Settings().database_url)
+    settings = Settings()
+    migrations.upgrade(settings.owner_database_url or settings.database_url)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,27 @@ from app.fleet.endpoints import router as worker_protocol
 from app.fleet.endpoints import targets_router as targets
 from app.identity.endpoints import router as identity
 from app.jobs.endpoints import router as jobs
+from app.keys.endpoints import login_router as login
+from app.keys.endpoints import router as keys
+from app.members.endpoints import router as members
+from app.members.sessions import router as browser_sessions
 from app.models.endpoints import router as models
 from app.webhooks.endpoints import router as webhooks
 
 router = APIRouter()
-for part in (models, datasets, jobs, artifacts, targets, webhooks, identity, worker_protocol, health):
+for part in (
+    models,
+    datasets,
+    jobs,
+    artifacts,
+    targets,
+    webhooks,
+    identity,
+    login,
+    browser_sessions,
+    keys,
+    members,
+    worker_protocol,
+    health,
+):
     router.include_router(part)

@@ -9,10 +9,11 @@ from app.artifacts import files
 from app.core.bell import Bell
 from app.core.broker import Broker
 from app.core.database import create_engine, sessions
+from app.core.scope import enter_any_tenant
 from app.core.sealing import Sealer
 from app.core.telemetry import configure_logs
 from app.fleet import tasks as fleet_tasks
-from app.identity import once
+from app.identity import once, passwords
 from app.outcomes import build_fleet
 from app.settings import Settings
 from app.webhooks import tasks as webhook_tasks
@@ -25,6 +26,7 @@ log = structlog.get_logger()
 
 async def run(settings: Settings) -> None:
     """Run every task until cancelled."""
+    enter_any_tenant()  # what is done for one step or delivery is narrowed to its tenant
     configure_logs(settings.log_level)
     engine = create_engine(settings.database_url, settings.pool_size)
     open_session, fleet = sessions(engine), build_fleet(settings)
@@ -45,6 +47,7 @@ async def run(settings: Settings) -> None:
     async def sweep_rows() -> None:
         async with open_session.begin() as session:
             await once.sweep(session)
+            await passwords.sweep(session)
             await webhook_tasks.sweep(session)
 
     async with asyncio.TaskGroup() as tasks:

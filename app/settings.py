@@ -61,6 +61,7 @@ class Settings(BaseSettings):
     )
 
     database_url: str
+    owner_database_url: str | None = None
     broker_url: str
     storage_url: str
     secret_key: SecretStr

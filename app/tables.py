@@ -5,7 +5,14 @@ from app.core.database import Base
 from app.core.outbox import OutboxRow
 from app.datasets.tables import DatasetRow
 from app.fleet.tables import StepRow, WorkerRow
-from app.identity.tables import ApiKeyRow, StoredAnswerRow, UserRow
+from app.identity.tables import (
+    ApiKeyRow,
+    InvitationRow,
+    LoginFailureRow,
+    SessionRow,
+    StoredAnswerRow,
+    UserRow,
+)
 from app.jobs.tables import JobEventRow, JobRow
 from app.models.tables import ModelRow
 from app.tenants.tables import TenantRow
@@ -16,6 +23,9 @@ TABLES = (
     UserRow,
     ApiKeyRow,
     StoredAnswerRow,
+    SessionRow,
+    InvitationRow,
+    LoginFailureRow,
     FileRow,
     DoomedObjectRow,
     ModelRow,

@@ -13,7 +13,7 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
-from whetstone import cli_webhooks, config, show
+from whetstone import cli_members, cli_webhooks, config, show
 from whetstone.client import DEFAULT_URL, Client, log_in
 from whetstone.contract.jobs import Assurance, Budget, JobSpec, Measurement, Objective, Recipe
 from whetstone.contract.learning import Finetune
@@ -34,6 +34,10 @@ app.add_typer(models, name="models")
 app.add_typer(datasets, name="datasets")
 app.add_typer(jobs, name="jobs")
 app.add_typer(cli_webhooks.app, name="webhooks")
+app.add_typer(cli_members.keys, name="keys")
+app.add_typer(cli_members.members, name="members")
+app.add_typer(cli_members.invitations, name="invitations")
+app.command("join")(cli_members.join_tenant)
 
 err = Console(stderr=True)
 

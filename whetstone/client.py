@@ -21,14 +21,17 @@ import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from whetstone.contract.datasets import DatasetRead
-from whetstone.contract.identity import ApiKeyCreated, Login, Me
+from whetstone.contract.identity import Login, Me
 from whetstone.contract.jobs import ArtifactRead, EventKind, JobEvent, JobRead, JobSpec, JobState
+from whetstone.contract.keys import ApiKeyCreated
+from whetstone.contract.members import MemberRead
 from whetstone.contract.models import InspectionState, ModelRead
 from whetstone.contract.pages import Page
 from whetstone.contract.problems import Problem
 from whetstone.contract.reports import JobReport
 from whetstone.contract.targets import TargetRead
 from whetstone.errors import DamagedDownload, JobFailed, NotLoggedIn, ServerError, Unreachable, UploadRejected, error_of
+from whetstone.members import Invitations, Keys, Members, acceptance
 from whetstone.repeating import repeated
 from whetstone.sse import read_events
 from whetstone.webhooks import Webhooks
@@ -63,6 +66,9 @@ class Client:
         self.datasets = Uploads(self, "/v1/datasets", DatasetRead)
         self.jobs = Jobs(self)
         self.webhooks = Webhooks(self)
+        self.keys = Keys(self)
+        self.members = Members(self)
+        self.invitations = Invitations(self)
 
     def me(self) -> Me:
         return Me.model_validate_json(self.request("GET", "/v1/me").content)
@@ -263,11 +269,20 @@ def log_in(url: str, email: str, password: str, key_name: str) -> ApiKeyCreated:
     """Exchange an email address and password for an API key. Raises Unauthorized."""
     body = {"email": email, "password": password, "key_name": key_name}
     Login.model_validate(body)
+    return ApiKeyCreated.model_validate_json(_post(url, "/v1/login", body).content)
+
+
+def join(url: str, token: str, password: str) -> MemberRead:
+    """Take up an invitation with a password of one's own. Raises NotFound, Conflict."""
+    body = acceptance(token, password)
+    return MemberRead.model_validate_json(_post(url, "/v1/invitations/accept", body).content)
+
+
+def _post(url: str, path: str, body: dict[str, str]) -> httpx.Response:
     try:
-        answer = httpx.post(f"{url.rstrip('/')}/v1/login", json=body, timeout=30)
+        return checked(httpx.post(f"{url.rstrip('/')}{path}", json=body, timeout=30))
     except httpx.TransportError as error:
         raise Unreachable(f"{url} cannot be reached: {error}") from error
-    return ApiKeyCreated.model_validate_json(checked(answer).content)
 
 
 def checked(answer: httpx.Response) -> httpx.Response:

@@ -37,6 +37,10 @@ class Unauthorized(ApiError):
     """401: the key is missing, wrong or revoked."""
 
 
+class Forbidden(ApiError):
+    """403: the key's scopes, or its user's role, do not allow this."""
+
+
 class NotFound(ApiError):
     """404: there is no such thing, or it belongs to someone else."""
 
@@ -86,6 +90,7 @@ def _sentence(failure: Failure) -> str:
 
 _BY_STATUS: dict[int, type[ApiError]] = {
     401: Unauthorized,
+    403: Forbidden,
     404: NotFound,
     409: Conflict,
     412: ChangedMeanwhile,

@@ -7,6 +7,7 @@ from app.artifacts import files, service
 from app.core.database import Session
 from app.core.errors import AppError, problems
 from app.core.resources import SessionsDep, SignerDep, StorageDep
+from app.core.scope import enter_tenant
 from app.core.signing import InvalidToken, Use
 from app.core.storage import STREAMED, StorageUnavailable, UploadTooLarge
 from app.core.tenancy import TenantID
@@ -85,6 +86,7 @@ async def write_file(
     if claims["method"] != "PUT":
         raise InvalidToken
     tenant_id = TenantID(claims["tenant_id"])
+    enter_tenant(tenant_id)
     stored = await files.receive(sessions, storage, tenant_id, request.stream(), claims["size"])
     if (stored.sha256, stored.size) != (claims["sha256"], claims["size"]):
         await storage.delete(stored.key)

@@ -12,6 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 from sqlalchemy.types import TypeDecorator
 
+from app.core.scope import ScopedSession
+
 # Ids compare byte by byte, whatever the database's language: their order is the order of time.
 IdType = String(40, collation="C")
 Id = Annotated[str, mapped_column(IdType)]
@@ -63,7 +65,7 @@ def create_engine(url: str, pool_size: int) -> AsyncEngine:
 
 
 def sessions(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
-    return async_sessionmaker(engine, expire_on_commit=False)
+    return async_sessionmaker(engine, expire_on_commit=False, sync_session_class=ScopedSession)
 
 
 async def open_session(request: Request) -> AsyncIterator[AsyncSession]:

@@ -9,6 +9,8 @@ class Prefix(StrEnum):
     TENANT = "ten"
     USER = "usr"
     KEY = "key"
+    SESSION = "ses"
+    INVITATION = "inv"
     MODEL = "mdl"
     DATASET = "dat"
     JOB = "job"

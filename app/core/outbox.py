@@ -7,13 +7,13 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import BigInteger, Identity, String, delete, select
+from sqlalchemy import BigInteger, ForeignKey, Identity, String, delete, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.bell import ring
-from app.core.database import Base, Created
+from app.core.database import Base, Created, Id
 
 TOPIC = "outbox"
 Send = Callable[[str, str, list[Any]], None]
@@ -23,15 +23,16 @@ class OutboxRow(Base):
     __tablename__ = "outbox"
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    tenant_id: Mapped[Id] = mapped_column(ForeignKey("tenants.id"))
     task: Mapped[str] = mapped_column(String(100))
     queue: Mapped[str] = mapped_column(String(100))
     args: Mapped[list[Any]] = mapped_column(JSONB)
     created_at: Mapped[Created]
 
 
-async def put(session: AsyncSession, task: str, queue: str, args: list[Any]) -> None:
+async def put(session: AsyncSession, tenant_id: str, task: str, queue: str, args: list[Any]) -> None:
     """Send this message once the current transaction has been committed."""
-    session.add(OutboxRow(task=task, queue=queue, args=args))
+    session.add(OutboxRow(tenant_id=tenant_id, task=task, queue=queue, args=args))
     await ring(session, TOPIC)
 
 

@@ -10,6 +10,7 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.core import scope as database_scope
 from app.core.ids import Prefix, new_id
 
 HEADER = "X-Request-Id"
@@ -59,6 +60,7 @@ class Telemetry:
                 MutableHeaders(scope=message).update(extra)
             await send(message)
 
+        database_scope.enter_nobody()
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         try:

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import AppError
 from app.core.pagination import Cursor, page_of
+from whetstone.contract.identity import Role, Scope
 from whetstone.contract.pages import Page
 
 TenantID = NewType("TenantID", str)
@@ -15,11 +16,17 @@ TenantID = NewType("TenantID", str)
 
 @dataclass(frozen=True)
 class Principal:
-    """The authenticated caller."""
+    """The authenticated caller. `key_id` is that of an API key, or of a browser's session.
+
+    `restricted` is a key that was given an end or fewer scopes than its user has: it must not make itself another.
+    """
 
     tenant_id: TenantID
     user_id: str
     key_id: str
+    role: Role
+    scopes: frozenset[Scope]
+    restricted: bool
 
 
 RowT = TypeVar("RowT", bound=Any)
@@ -45,5 +52,6 @@ class TenantRepository(Generic[RowT]):
             raise self.missing
         return found
 
-    async def page(self, cursor: Cursor) -> Page[RowT]:
-        return await page_of(self.session, self.query(), self.row.id, cursor)
+    async def page(self, cursor: Cursor, query: Select[tuple[RowT]] | None = None) -> Page[RowT]:
+        """One page of everything, or of what `query` selects, which must come from `self.query`."""
+        return await page_of(self.session, self.query() if query is None else query, self.row.id, cursor)

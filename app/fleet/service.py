@@ -6,6 +6,7 @@ nothing; every later call carries the attempt's token, so a worker that lost its
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -15,6 +16,7 @@ from app.artifacts import service as artifacts
 from app.core import outbox
 from app.core.errors import AppError
 from app.core.ids import Prefix, new_id
+from app.core.scope import enter_tenant
 from app.core.signing import Signer, Use
 from app.core.storage import Storage
 from app.core.tenancy import TenantID
@@ -128,8 +130,8 @@ async def queue_step(
 
 
 async def _send(session: AsyncSession, fleet: Fleet, step: StepRow) -> None:
-    token = fleet.signer.sign(Use.STEP, TOKEN_SECONDS, step_id=step.id)
-    await outbox.put(session, RUN_STEP, step.hardware, [step.id, token])
+    token = fleet.signer.sign(Use.STEP, TOKEN_SECONDS, step_id=step.id, tenant_id=step.tenant_id)
+    await outbox.put(session, step.tenant_id, RUN_STEP, step.hardware, [step.id, token])
 
 
 async def request_cancel(session: AsyncSession, step: StepRow) -> None:
@@ -146,7 +148,7 @@ async def request_cancel(session: AsyncSession, step: StepRow) -> None:
 
 async def claim(session: AsyncSession, fleet: Fleet, token: str, worker_id: str) -> Order:
     """Give the step to this worker. Raises NothingToClaim, InvalidToken."""
-    step = await _held(session, fleet, fleet.signer.read(Use.STEP, token)["step_id"])
+    step = await _held(session, fleet, _read_token(fleet, Use.STEP, token)["step_id"])
     if step.state != StepState.QUEUED or step.cancel_requested:
         raise NothingToClaim
     step.state = StepState.RUNNING
@@ -157,6 +159,13 @@ async def claim(session: AsyncSession, fleet: Fleet, token: str, worker_id: str)
     _prolong(fleet, step)
     await fleet.listeners[StepKind(step.kind)].started(session, step)
     return await _order(session, fleet, step)
+
+
+def _read_token(fleet: Fleet, use: Use, token: str) -> dict[str, Any]:
+    """The claims; from here on the request sees the rows of the token's tenant. Raises InvalidToken."""
+    claims = fleet.signer.read(use, token)
+    enter_tenant(claims["tenant_id"])
+    return claims
 
 
 async def _held(session: AsyncSession, fleet: Fleet, step_id: str) -> StepRow:
@@ -178,7 +187,9 @@ async def _order(session: AsyncSession, fleet: Fleet, step: StepRow) -> Order:
     return Order(
         step_id=step.id,
         attempt=step.attempt,
-        token=fleet.signer.sign(Use.ATTEMPT, TOKEN_SECONDS, step_id=step.id, attempt=step.attempt),
+        token=fleet.signer.sign(
+            Use.ATTEMPT, TOKEN_SECONDS, step_id=step.id, tenant_id=step.tenant_id, attempt=step.attempt
+        ),
         lease_seconds=fleet.settings.lease.seconds,
         task=step.task,
         inputs=tuple(
@@ -197,7 +208,7 @@ async def _order(session: AsyncSession, fleet: Fleet, step: StepRow) -> Order:
 
 async def _owned(session: AsyncSession, fleet: Fleet, token: str) -> StepRow:
     """The step, if the token's attempt still owns it. Raises StepLost, InvalidToken."""
-    claims = fleet.signer.read(Use.ATTEMPT, token)
+    claims = _read_token(fleet, Use.ATTEMPT, token)
     step = await _held(session, fleet, claims["step_id"])
     if step.attempt != claims["attempt"] or step.state != StepState.RUNNING:
         raise StepLost
@@ -300,7 +311,7 @@ def _without_interim(inputs: tuple[StepInput, ...]) -> tuple[StepInput, ...]:
 
 async def finish(session: AsyncSession, fleet: Fleet, token: str, done: Finish) -> None:
     """End the step well, once; saying it again (after a lost answer) changes nothing. Raises StepLost."""
-    claims = fleet.signer.read(Use.ATTEMPT, token)
+    claims = _read_token(fleet, Use.ATTEMPT, token)
     step = await _held(session, fleet, claims["step_id"])
     if step.attempt == claims["attempt"] and step.state == StepState.SUCCEEDED:
         return

@@ -7,7 +7,7 @@ import structlog
 from kombu.exceptions import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.core import outbox
+from app.core import outbox, scope
 from app.core.bell import Bell
 from app.core.broker import Broker
 from app.fleet import repository, service
@@ -41,7 +41,8 @@ async def sweep_once(sessions: async_sessionmaker[AsyncSession], fleet: service.
     """Look after every step that is due, each in a transaction of its own. Returns how many."""
     async with sessions() as session:
         due = await repository.due_any_tenant(session, datetime.now(UTC), BATCH)
-    for step_id in due:
-        async with sessions.begin() as session:
-            await service.sweep_step(session, fleet, step_id)
+    for tenant_id, step_id in due:
+        with scope.tenant(tenant_id):
+            async with sessions.begin() as session:
+                await service.sweep_step(session, fleet, step_id)
     return len(due)

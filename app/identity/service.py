@@ -1,93 +1,79 @@
-"""Users, API keys, and who a request comes from."""
+"""Who a request comes from: an API key, a browser's session, or an email address and password."""
 
-import hashlib
-import secrets
-from dataclasses import dataclass
-from functools import cache
+from datetime import UTC, datetime, timedelta
 
-from pwdlib import PasswordHash
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import joinedload
 
 from app.core.errors import AppError
 from app.core.ids import Prefix, new_id
 from app.core.tenancy import Principal, TenantID
-from app.identity.tables import ApiKeyRow, UserRow
+from app.identity.secrets import digest, passwords
+from app.identity.tables import ApiKeyRow, SessionRow, UserRow
+from whetstone.contract.identity import Role, Scope
 
-KEY_START = "whet_"
+USED_EXACTNESS = timedelta(minutes=1)
+SESSION_IDLE = timedelta(hours=12)
+SESSION_LONGEST = timedelta(days=14)
 
 
 class Unauthorized(AppError):
-    """The request carries no valid API key."""
+    """The request carries no valid API key, and no session."""
 
     code, status = "unauthorized", 401
     hint = "Send it as `Authorization: Bearer whet_…`; `whet login` makes one."
 
 
-class WrongLogin(AppError):
-    """The email address or the password is wrong."""
+class Forbidden(AppError):
+    """This key, or the role of its user, does not allow this."""
 
-    code, status = "wrong_login", 401
-
-
-@dataclass(frozen=True)
-class NewKey:
-    """A key just made; the secret is not kept and cannot be shown again."""
-
-    row: ApiKeyRow
-    secret: str
+    code, status = "forbidden", 403
+    hint = "Use a key with the scope that is named, of a user whose role has it."
 
 
-@cache
-def _passwords() -> PasswordHash:
-    return PasswordHash.recommended()
-
-
-def _digest(secret: str) -> bytes:
-    # The secret has 256 random bits, so one round of SHA-256 is as good as a slow hash, and quick to look up.
-    return hashlib.sha256(secret.encode()).digest()
-
-
-async def create_user(session: AsyncSession, tenant_id: TenantID, email: str, password: str) -> UserRow:
+async def create_user(
+    session: AsyncSession, tenant_id: TenantID, email: str, password: str, role: Role = Role.OWNER
+) -> UserRow:
     user = UserRow(
-        id=new_id(Prefix.USER), tenant_id=tenant_id, email=email.lower(), password_hash=_passwords().hash(password)
+        id=new_id(Prefix.USER),
+        tenant_id=tenant_id,
+        email=email.lower(),
+        password_hash=passwords().hash(password),
+        role=role,
     )
     session.add(user)
     await session.flush()  # keys refer to it
     return user
 
 
-async def create_key(session: AsyncSession, tenant_id: TenantID, user_id: str, name: str) -> NewKey:
-    secret = KEY_START + secrets.token_urlsafe(32)
-    row = ApiKeyRow(
-        id=new_id(Prefix.KEY),
-        tenant_id=tenant_id,
-        user_id=user_id,
-        name=name,
-        prefix=secret[:12],
-        digest=_digest(secret),
-    )
-    session.add(row)
-    await session.flush()  # the caller shows the row's created_at
-    await session.refresh(row)
-    return NewKey(row, secret)
-
-
-async def authenticate(session: AsyncSession, secret: str) -> Principal:
+async def by_key(session: AsyncSession, secret: str) -> Principal:
     """The caller behind an API key. Raises Unauthorized."""
-    query = select(ApiKeyRow).where(ApiKeyRow.digest == _digest(secret), ApiKeyRow.revoked_at.is_(None))
-    row = await session.scalar(query)
-    if row is None:
+    now = datetime.now(UTC)
+    query = select(ApiKeyRow).where(ApiKeyRow.digest == digest(secret), ApiKeyRow.revoked_at.is_(None))
+    row = await session.scalar(query.options(joinedload(ApiKeyRow.user, innerjoin=True)))
+    if row is None or (row.expires_at is not None and row.expires_at <= now):
         raise Unauthorized
-    return Principal(TenantID(row.tenant_id), row.user_id, row.id)
+    if row.last_used_at is None or now - row.last_used_at > USED_EXACTNESS:
+        await session.execute(update(ApiKeyRow).where(ApiKeyRow.id == row.id).values(last_used_at=now))
+    restricted = row.scopes is not None or row.expires_at is not None
+    return _principal(row.user, row.id, row.scopes, restricted=restricted)
 
 
-async def check_login(session: AsyncSession, email: str, password: str) -> UserRow:
-    """The user with this password. Takes as long for an unknown address as for a known one. Raises WrongLogin."""
-    user = await session.scalar(select(UserRow).where(UserRow.email == email.lower()))
-    if user is None:
-        _passwords().hash(password)
-        raise WrongLogin
-    if not _passwords().verify(password, user.password_hash):
-        raise WrongLogin
-    return user
+async def by_session(session: AsyncSession, secret: str) -> Principal:
+    """The caller behind a session's cookie. Raises Unauthorized."""
+    now = datetime.now(UTC)
+    query = select(SessionRow).where(SessionRow.digest == digest(secret))
+    row = await session.scalar(query.options(joinedload(SessionRow.user, innerjoin=True)))
+    if row is None or now - row.last_seen_at > SESSION_IDLE or now - row.created_at > SESSION_LONGEST:
+        raise Unauthorized
+    if now - row.last_seen_at > USED_EXACTNESS:
+        await session.execute(update(SessionRow).where(SessionRow.id == row.id).values(last_seen_at=now))
+    return _principal(row.user, row.id, None, restricted=False)
+
+
+def _principal(user: UserRow, key_id: str, scopes: frozenset[Scope] | None, *, restricted: bool) -> Principal:
+    """What a key may do is limited by what its user may do today."""
+    role = Role(user.role)
+    allowed = role.scopes if scopes is None else role.scopes & scopes
+    return Principal(TenantID(user.tenant_id), user.id, key_id, role, allowed, restricted)

@@ -1,9 +1,13 @@
 from datetime import datetime
 
 from sqlalchemy import DateTime, ForeignKey, LargeBinary, SmallInteger, String
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.core.database import Base, Created, Id, IdType, PrimaryId
+from app.core.database import Base, Created, Id, IdType, Json, PrimaryId, Timestamp
+from whetstone.contract.identity import Scope
+
+Scopes = frozenset[Scope]
+Moment = DateTime(timezone=True)
 
 
 class UserRow(Base):
@@ -13,20 +17,65 @@ class UserRow(Base):
     tenant_id: Mapped[Id] = mapped_column(ForeignKey("tenants.id"), index=True)
     email: Mapped[str] = mapped_column(String(320), unique=True)
     password_hash: Mapped[str] = mapped_column(String(500))
+    role: Mapped[str] = mapped_column(String(20))
     created_at: Mapped[Created]
 
 
 class ApiKeyRow(Base):
+    """`scopes` None means whatever the user may. A key that was rotated ends at `expires_at`."""
+
     __tablename__ = "api_keys"
 
     id: Mapped[PrimaryId]
     tenant_id: Mapped[Id] = mapped_column(ForeignKey("tenants.id"), index=True)
-    user_id: Mapped[Id] = mapped_column(ForeignKey("users.id"))
+    user_id: Mapped[Id] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     name: Mapped[str] = mapped_column(String(200))
     prefix: Mapped[str] = mapped_column(String(20))
     digest: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    scopes: Mapped[Scopes | None] = mapped_column(Json(Scopes))
     created_at: Mapped[Created]
-    revoked_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    expires_at: Mapped[datetime | None] = mapped_column(Moment)
+    last_used_at: Mapped[datetime | None] = mapped_column(Moment)
+    revoked_at: Mapped[datetime | None] = mapped_column(Moment)
+    user: Mapped[UserRow] = relationship(lazy="raise")
+
+
+class SessionRow(Base):
+    """A browser that is signed in; its cookie holds the secret behind `digest`."""
+
+    __tablename__ = "sessions"
+
+    id: Mapped[PrimaryId]
+    tenant_id: Mapped[Id] = mapped_column(ForeignKey("tenants.id"))
+    user_id: Mapped[Id] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    digest: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    address: Mapped[str] = mapped_column(String(50))
+    browser: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[Created]
+    last_seen_at: Mapped[Created]
+    user: Mapped[UserRow] = relationship(lazy="raise")
+
+
+class LoginFailureRow(Base):
+    """Failed logins in a row, by the hash of what was given as email address, whether or not it is anyone's."""
+
+    __tablename__ = "login_failures"
+
+    account: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    count: Mapped[int] = mapped_column(SmallInteger)
+    last_at: Mapped[Timestamp]
+
+
+class InvitationRow(Base):
+    __tablename__ = "invitations"
+
+    id: Mapped[PrimaryId]
+    tenant_id: Mapped[Id] = mapped_column(ForeignKey("tenants.id"), index=True)
+    email: Mapped[str] = mapped_column(String(320))
+    role: Mapped[str] = mapped_column(String(20))
+    digest: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    created_at: Mapped[Created]
+    expires_at: Mapped[Timestamp]
 
 
 class StoredAnswerRow(Base):
@@ -40,4 +89,4 @@ class StoredAnswerRow(Base):
     status: Mapped[int] = mapped_column(SmallInteger)
     media_type: Mapped[str | None] = mapped_column(String(100))
     body: Mapped[bytes] = mapped_column(LargeBinary)
-    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), index=True)
+    created_at: Mapped[datetime] = mapped_column(Moment, index=True)

@@ -13,7 +13,7 @@ from app.core.resources import BellDep, SessionsDep, StorageDep
 from app.datasets.service import DatasetNotFound
 from app.fleet.endpoints import FleetDep
 from app.fleet.service import NothingFound, SearchOver
-from app.identity.caller import GUARDED, Caller
+from app.identity.caller import GUARDED, Caller, Writer
 from app.identity.once import ONCE, ONCE_ERRORS
 from app.identity.routing import Route
 from app.jobs import service
@@ -38,7 +38,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=Route)
 )
 async def submit_job(
     spec: Annotated[JobSpec, Body(openapi_examples=OPENAPI_EXAMPLES)],
-    caller: Caller,
+    caller: Writer,
     session: Session,
     fleet: FleetDep,
 ) -> JobRead:
@@ -65,7 +65,7 @@ async def get_job(job_id: JobRef, caller: Caller, session: Session) -> JobRead:
     dependencies=[ONCE],
     responses=problems(*GUARDED, *ONCE_ERRORS, JobNotFound, service.JobFinished),
 )
-async def cancel_job(job_id: JobRef, caller: Caller, session: Session) -> JobRead:
+async def cancel_job(job_id: JobRef, caller: Writer, session: Session) -> JobRead:
     """Stop a job that has not finished."""
     return await service.read(session, await service.cancel(session, caller, job_id))
 
@@ -76,7 +76,7 @@ async def cancel_job(job_id: JobRef, caller: Caller, session: Session) -> JobRea
     dependencies=[ONCE],
     responses=problems(*GUARDED, *ONCE_ERRORS, JobNotFound, service.JobFinished, SearchOver, NothingFound),
 )
-async def finish_job(job_id: JobRef, caller: Caller, session: Session) -> JobRead:
+async def finish_job(job_id: JobRef, caller: Writer, session: Session) -> JobRead:
     """End the search now and take the best it has found so far, which is then proven like any result."""
     return await service.read(session, await service.finish_early(session, caller, job_id))
 

@@ -20,7 +20,7 @@ async def tell(session: AsyncSession, job: JobRow, kind: EventKind, **fields: An
     """Append an event. The job's row must be locked by this transaction."""
     job.events += 1
     event = JobEvent(seq=job.events, kind=kind, at=datetime.now(UTC), **fields)
-    session.add(JobEventRow(job_id=job.id, seq=event.seq, event=event))
+    session.add(JobEventRow(job_id=job.id, tenant_id=job.tenant_id, seq=event.seq, event=event))
     await ring(session, job.id)
 
 

@@ -40,4 +40,5 @@ class JobEventRow(Base):
 
     job_id: Mapped[str] = mapped_column(IdType, ForeignKey("jobs.id"), primary_key=True)
     seq: Mapped[int] = mapped_column(primary_key=True)
+    tenant_id: Mapped[Id] = mapped_column(ForeignKey("tenants.id"))
     event: Mapped[Any] = mapped_column(Json(JobEvent))

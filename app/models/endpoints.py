@@ -9,7 +9,7 @@ from app.core.pagination import InvalidCursor, Paging
 from app.core.resources import BellDep, SessionsDep
 from app.core.storage import STREAMED, StorageUnavailable, UploadTooLarge
 from app.fleet.endpoints import FleetDep
-from app.identity.caller import GUARDED, Caller
+from app.identity.caller import GUARDED, Caller, Writer
 from app.identity.once import ONCE_ERRORS, IdempotencyKey
 from app.identity.routing import Route
 from app.models.service import KIND, ModelNotFound, ModelRepository, read
@@ -37,7 +37,7 @@ _BODY = {"requestBody": {"required": True, "content": {"application/octet-stream
 )
 async def upload_model(
     request: Request,
-    caller: Caller,
+    caller: Writer,
     fleet: FleetDep,
     wait: Wait,
     filename: Annotated[FileName, Query(description="the file's own name", examples=["model.onnx"])],
@@ -67,6 +67,6 @@ async def get_model(model_id: ModelRef, caller: Caller, sessions: SessionsDep, b
     response_class=Response,
     responses=problems(*GUARDED, ModelNotFound, uploads.StillInUse, ChangedMeanwhile),
 )
-async def delete_model(model_id: ModelRef, caller: Caller, session: Session, expected: IfMatch) -> None:
+async def delete_model(model_id: ModelRef, caller: Writer, session: Session, expected: IfMatch) -> None:
     """Delete a model that no job refers to."""
     await uploads.delete(session, KIND, caller.tenant_id, model_id, lambda row: expected.check(read(row)))

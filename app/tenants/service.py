@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.ids import Prefix, new_id
 from app.core.tenancy import TenantID
 from app.identity import service as identity
+from app.keys.service import create_key
 from app.tenants.tables import TenantRow
 
 OWNER_EMAIL = "owner@whetstone.local"
@@ -34,5 +35,5 @@ async def bootstrap(session: AsyncSession) -> Owner | None:
     await session.flush()  # the user's row refers to it
     password = secrets.token_urlsafe(12)
     user = await identity.create_user(session, TenantID(tenant.id), OWNER_EMAIL, password)
-    key = await identity.create_key(session, TenantID(tenant.id), user.id, "first key")
+    key = await create_key(session, TenantID(tenant.id), user.id, "first key")
     return Owner(OWNER_EMAIL, password, key.secret)

@@ -9,7 +9,7 @@ from app.core.errors import problems
 from app.core.etags import ChangedMeanwhile, IfMatch
 from app.core.pagination import InvalidCursor, Paging
 from app.core.resources import SealerDep, SettingsDep
-from app.identity.caller import GUARDED, Caller
+from app.identity.caller import GUARDED, Admin, Caller
 from app.identity.once import ONCE, ONCE_ERRORS
 from app.identity.routing import Route
 from app.webhooks import service
@@ -48,7 +48,7 @@ _EXAMPLES = [_EXAMPLE.model_dump(mode="json")]
 )
 async def create_webhook(
     wanted: Annotated[WebhookCreate, Body(examples=_EXAMPLES)],
-    caller: Caller,
+    caller: Admin,
     session: Session,
     settings: SettingsDep,
     sealer: SealerDep,
@@ -77,7 +77,7 @@ async def get_webhook(webhook_id: WebhookRef, caller: Caller, session: Session) 
 async def change_webhook(
     webhook_id: WebhookRef,
     wanted: WebhookChange,
-    caller: Caller,
+    caller: Admin,
     session: Session,
     settings: SettingsDep,
     expected: IfMatch,
@@ -95,7 +95,7 @@ async def change_webhook(
     response_class=Response,
     responses=problems(*GUARDED, WebhookNotFound, ChangedMeanwhile),
 )
-async def delete_webhook(webhook_id: WebhookRef, caller: Caller, session: Session, expected: IfMatch) -> None:
+async def delete_webhook(webhook_id: WebhookRef, caller: Admin, session: Session, expected: IfMatch) -> None:
     """Delete a webhook with its log."""
     row = await WebhookRepository(session, caller.tenant_id).get(webhook_id, for_update=True)
     expected.check(service.read(row))
@@ -108,7 +108,7 @@ async def delete_webhook(webhook_id: WebhookRef, caller: Caller, session: Sessio
     responses=problems(*GUARDED, *ONCE_ERRORS, WebhookNotFound),
 )
 async def rotate_secret(
-    webhook_id: WebhookRef, wanted: RotateSecret, caller: Caller, session: Session, sealer: SealerDep
+    webhook_id: WebhookRef, wanted: RotateSecret, caller: Admin, session: Session, sealer: SealerDep
 ) -> SecretRotated:
     """Make a new secret. For a while messages are signed with both, so that receivers can change over."""
     row = await WebhookRepository(session, caller.tenant_id).get(webhook_id, for_update=True)
@@ -121,7 +121,7 @@ async def rotate_secret(
     dependencies=[ONCE],
     responses=problems(*GUARDED, *ONCE_ERRORS, WebhookNotFound, service.WebhookDisabled),
 )
-async def test_webhook(webhook_id: WebhookRef, caller: Caller, session: Session) -> DeliveryRead:
+async def test_webhook(webhook_id: WebhookRef, caller: Admin, session: Session) -> DeliveryRead:
     """Send a test event to this webhook; read the delivery to see what came of it."""
     row = await WebhookRepository(session, caller.tenant_id).get(webhook_id)
     return service.read_delivery(await service.try_out(session, row), ())
@@ -154,7 +154,7 @@ async def get_delivery(delivery_id: DeliveryRef, caller: Caller, session: Sessio
     dependencies=[ONCE],
     responses=problems(*GUARDED, *ONCE_ERRORS, DeliveryNotFound, service.WebhookDisabled),
 )
-async def redeliver(delivery_id: DeliveryRef, caller: Caller, session: Session) -> DeliveryRead:
+async def redeliver(delivery_id: DeliveryRef, caller: Admin, session: Session) -> DeliveryRead:
     """Send the same event to the same webhook again, as a new delivery with the same `webhook-id`."""
     return service.read_delivery(await service.redeliver(session, caller.tenant_id, delivery_id), ())
 

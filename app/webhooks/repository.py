@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.expression import cast
 
 from app.core.errors import AppError
-from app.core.pagination import Cursor, page_of
+from app.core.pagination import Cursor
 from app.core.tenancy import TenantRepository
 from app.webhooks.tables import AttemptRow, DeliveryRow, EventRow, WebhookRow
 from whetstone.contract.pages import Page
@@ -57,9 +57,7 @@ class DeliveryRepository(TenantRepository[DeliveryRow]):
     row, missing = DeliveryRow, DeliveryNotFound
 
     async def page_of_webhook(self, webhook_id: str, cursor: Cursor) -> Page[Any]:
-        return await page_of(
-            self.session, self.query().where(DeliveryRow.webhook_id == webhook_id), DeliveryRow.id, cursor
-        )
+        return await self.page(cursor, self.query().where(DeliveryRow.webhook_id == webhook_id))
 
     async def attempts(self, delivery_ids: Iterable[str]) -> dict[str, list[AttemptRow]]:
         """What was tried so far, of many deliveries at once."""

@@ -14,6 +14,7 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from app.core import scope
 from app.core.bell import Bell
 from app.core.sealing import Sealer
 from app.core.tenancy import TenantID
@@ -93,8 +94,9 @@ class Postman:
     async def _deliver(self, parcel: Parcel) -> None:
         try:
             outcome = await self._sender.send(parcel)
-            async with self._sessions.begin() as session:
-                await settle(session, self._settings, parcel, outcome)
+            with scope.tenant(parcel.tenant_id):
+                async with self._sessions.begin() as session:
+                    await settle(session, self._settings, parcel, outcome)
         except Exception:  # the database may be away; the lease ends and the delivery is sent again
             log.exception("a delivery could not be settled", delivery_id=parcel.delivery_id)
         finally:

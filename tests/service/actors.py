@@ -10,10 +10,12 @@ from typeid import TypeID
 
 from app.core.database import create_engine, plain_url, sessions
 from app.core.ids import Prefix, new_id
+from app.core.scope import any_tenant
 from app.core.signing import Signer, Use
 from app.core.tenancy import TenantID
 from app.embedded.service import Running
 from app.identity import service as identity
+from app.keys.service import create_key
 from app.tenants.tables import TenantRow
 from tests.service import facts
 from whetstone.client import Client
@@ -22,18 +24,21 @@ from whetstone.contract.models import ModelFacts, ModelRead
 from whetstone.contract.steps import DatasetInspected, Finish, ModelInspected, Order
 from workers.control_plane import ControlPlane
 
+PASSWORD = "a password"
+
 
 def new_tenant(service: Running) -> str:
     """Make a tenant with one user; returns an API key."""
 
     async def make() -> str:
         engine = create_engine(service.environment["WHETSTONE_DATABASE_URL"], 1)
-        async with sessions(engine).begin() as session:
-            tenant_id = TenantID(new_id(Prefix.TENANT))
-            session.add(TenantRow(id=tenant_id, name="test"))
-            await session.flush()
-            user = await identity.create_user(session, tenant_id, f"{tenant_id}@example.com", "a password")
-            key = await identity.create_key(session, tenant_id, user.id, "test")
+        with any_tenant():
+            async with sessions(engine).begin() as session:
+                tenant_id = TenantID(new_id(Prefix.TENANT))
+                session.add(TenantRow(id=tenant_id, name="test"))
+                await session.flush()
+                user = await identity.create_user(session, tenant_id, f"{tenant_id}@example.com", PASSWORD)
+                key = await create_key(session, tenant_id, user.id, "test")
         await engine.dispose()
         return key.secret
 
@@ -42,7 +47,7 @@ def new_tenant(service: Running) -> str:
 
 def query(service: Running, sql: str, *args: Any) -> list[tuple[Any, ...]]:
     """Look into (or change) the database behind the service's back."""
-    with psycopg.connect(plain_url(service.environment["WHETSTONE_DATABASE_URL"]), autocommit=True) as connection:
+    with psycopg.connect(plain_url(service.owner_url), autocommit=True) as connection:
         cursor = connection.execute(sql, args)  # type: ignore[arg-type]
         return cursor.fetchall() if cursor.description else []
 
@@ -65,7 +70,8 @@ class Guest:
 
     def token(self, step_id: str) -> str:
         """What the broker's message for this step carries."""
-        return self._signer.sign(Use.STEP, 60, step_id=step_id)
+        tenant_id = query(self.service, "select tenant_id from steps where id = %s", step_id)[0][0]
+        return self._signer.sign(Use.STEP, 60, step_id=step_id, tenant_id=tenant_id)
 
     def claim(self, subject_id: str) -> Order:
         """Claim the queued step of a model, dataset or job."""

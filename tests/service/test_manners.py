@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from app.core.database import create_engine, plain_url, sessions
+from app.core.scope import any_tenant
 from app.embedded import service as embedded
 from app.embedded.processes import Process
 from app.embedded.service import Running
@@ -21,8 +22,9 @@ from tests.service import facts
 from tests.service.actors import Guest, new_tenant, query, upload
 from tests.service.conftest import QUICK, data_folder
 from whetstone.client import Client
-from whetstone.contract.jobs import JobSpec
+from whetstone.contract.jobs import ArtifactKind, JobSpec
 from whetstone.contract.models import ModelRead
+from whetstone.contract.steps import Finish, Optimized, OutputFile
 
 ORIGIN = "https://pages.example"
 
@@ -108,7 +110,7 @@ def test_many_at_once_make_one(raw: httpx.Client, client: Client, model: ModelRe
 
 def test_a_key_whose_holder_dies_is_free(raw: httpx.Client, bare: Running, client: Client, model: ModelRead) -> None:
     use = once.Use(client.me().tenant_id, str(uuid.uuid4()), b"")
-    with psycopg.connect(plain_url(bare.environment["WHETSTONE_DATABASE_URL"])) as holder:
+    with psycopg.connect(plain_url(bare.owner_url)) as holder:
         holder.execute("select pg_advisory_xact_lock(%s)", (use.lock,))
         busy = order(raw, facts.spec(model.id), use.key)
         assert (busy.status_code, busy.json()["code"]) == (409, "idempotency_in_progress")
@@ -143,8 +145,9 @@ def test_answers_are_kept_a_day_and_sealed(raw: httpx.Client, bare: Running, cli
 
     async def sweep() -> int:
         engine = create_engine(bare.environment["WHETSTONE_DATABASE_URL"], 1)
-        async with sessions(engine).begin() as session:
-            swept = await once.sweep(session)
+        with any_tenant():
+            async with sessions(engine).begin() as session:
+                swept = await once.sweep(session)
         await engine.dispose()
         return swept
 
@@ -210,6 +213,28 @@ def test_events_and_files_are_not_compressed(raw: httpx.Client, client: Client, 
     answer = raw.get(link, headers={"Accept-Encoding": "gzip"})
     assert answer.content == b"a model"
     assert "content-encoding" not in answer.headers
+
+
+def test_a_file_of_json_is_a_file(
+    raw: httpx.Client, client: Client, guest: Guest, model: ModelRead, tmp_path: Path
+) -> None:
+    job = client.jobs.submit(facts.spec(model.id))
+    order = guest.claim(job.id)
+    path = tmp_path / "report.json"
+    path.write_bytes(b'{"a": 1}' * 500)
+    stored = guest.control.upload(order.token, path)
+    made = OutputFile(name=path.name, kind=ArtifactKind.MODEL, media_type="application/json", **dict(stored))
+    guest.control.finish(order.token, Finish(result=Optimized(passes=()), outputs=(made,)))
+    url = f"/v1/artifacts/{client.jobs.artifacts(job.id)[0].id}/content"
+    answer = raw.get(url, headers={"Accept-Encoding": "identity"})
+    assert answer.content == path.read_bytes()
+    assert answer.headers["etag"] == f'"{stored.sha256}"'
+    assert raw.get(url, headers={"If-None-Match": answer.headers["etag"]}).status_code == 304
+    part = raw.get(url, headers={"Range": "bytes=0-3", "Accept-Encoding": "gzip"})
+    assert (part.status_code, part.content) == (206, b'{"a"')
+    whole = raw.get(url, headers={"Accept-Encoding": "gzip"})
+    assert whole.content == path.read_bytes()
+    assert "content-encoding" not in whole.headers
 
 
 def test_every_answer_has_a_request_id(raw: httpx.Client, bare: Running) -> None:

@@ -1,0 +1,372 @@
+"""A stranger at every door: tries each route of the OpenAPI document, and the database itself, with another's ids.
+
+`make isolation` prints `RESULT tried=… leaks=…` and names each leak. A route that this file does not know how to call
+is an error here, so that none is forgotten.
+"""
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+from psycopg import sql
+
+from app.core.database import plain_url
+from app.core.ids import Prefix, new_id
+from app.core.signing import Signer, Use
+from app.embedded import service as embedded
+from app.embedded.service import Running
+from tests.service import facts
+from tests.service.actors import PASSWORD, Guest, new_tenant, query
+from tests.service.conftest import QUICK, data_folder
+from whetstone.client import Client
+from whetstone.contract.identity import Scope
+from whetstone.contract.jobs import ArtifactKind
+from whetstone.contract.learning import Finetune
+from whetstone.contract.steps import Finish, Optimized, OutputFile
+
+MARK = "victim7f3a"
+_REFUSED, _MISSING = 401, 404
+_FORBIDDEN = 403
+_OPEN = {"GET /healthz", "GET /readyz", "POST /v1/login", "POST /v1/sessions", "POST /v1/invitations/accept"}
+_ANY_KEY = {"GET /v1/me", "GET /v1/sessions", "POST /v1/keys/{key_id}/rotate", "DELETE /v1/keys/{key_id}"}
+_NO_RESTRICTED_KEY = {
+    "POST /v1/keys",
+    "PUT /v1/me/password",
+    "DELETE /v1/sessions",
+    "DELETE /v1/sessions/{session_id}",
+}
+_ADMINS = ("/v1/webhooks", "/v1/deliveries", "/v1/members", "/v1/invitations")
+_WORKER = "/v1/worker/"
+_LINK = "/v1/files/{token}"
+
+
+@dataclass
+class Estate:
+    """What one tenant has: an id for every name of a path parameter, and everything that must not be seen."""
+
+    tenant_id: str
+    ids: dict[str, str]
+    tokens: dict[Use, str]
+
+    @property
+    def traces(self) -> tuple[str, ...]:
+        return (MARK, self.tenant_id, *self.ids.values())
+
+
+@dataclass
+class Tally:
+    tried: int = 0
+    leaks: list[str] = field(default_factory=list)
+
+    def note(self, where: str, *, safe: bool) -> None:
+        self.tried += 1
+        if not safe:
+            self.leaks.append(where)
+
+
+@dataclass(frozen=True)
+class Door:
+    """One operation of the OpenAPI document."""
+
+    method: str
+    path: str
+    has_body: bool
+
+    def url(self, ids: dict[str, str]) -> str:
+        return self.path.format(**ids)
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+def settle(service: Running, client: Client, folder: Path) -> Estate:
+    """Give a tenant one of everything."""
+    path = folder / f"{MARK}.onnx"
+    path.write_bytes(f"{MARK} weights".encode())
+    with Guest(service) as guest:
+        webhook = client.webhooks.create("https://example.com/" + MARK, description=MARK)
+        model = guest.model(client, path)
+        data = guest.dataset(client, path)
+        job = client.jobs.submit(facts.spec(model.id, data.id, name=MARK))
+        token = guest.token(query(service, "select id from steps where subject_id = %s", job.id)[0][0])
+        order = guest.control.claim(token)
+        stored = guest.control.upload(order.token, path)
+        made = OutputFile(
+            name=path.name, kind=ArtifactKind.MODEL, media_type="x/y", sha256=stored.sha256, size=stored.size
+        )
+        guest.control.finish(order.token, Finish(result=Optimized(passes=(facts.pass_report(),)), outputs=(made,)))
+    link = order.inputs[0].url.rpartition("/")[2]
+    delivery = client.webhooks.test(webhook.id)
+    with httpx.Client(base_url=service.url) as browser:
+        me = client.members.get(client.me().user_id)
+        session = browser.post("/v1/sessions", json={"email": me.email, "password": PASSWORD}).json()
+    ids = {
+        "model_id": model.id,
+        "dataset_id": data.id,
+        "job_id": job.id,
+        "artifact_id": client.jobs.artifacts(job.id)[0].id,
+        "webhook_id": webhook.id,
+        "delivery_id": delivery.id,
+        "event_id": delivery.event_id,
+        "key_id": client.me().key_id,
+        "user_id": me.id,
+        "invitation_id": client.invitations.create(f"{MARK}@example.com").id,
+        "session_id": session["id"],
+    }
+    return Estate(client.me().tenant_id, ids, {Use.STEP: token, Use.ATTEMPT: order.token, Use.FILE: link})
+
+
+def doors(service: Running) -> list[Door]:
+    document = httpx.get(f"{service.url}/openapi.json").json()
+    return [
+        Door(method.upper(), path, "requestBody" in operation)
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+    ]
+
+
+def _scopes_for(door: Door) -> set[Scope]:
+    """Which scopes, each alone, open this door."""
+    if str(door) in _ANY_KEY:
+        return set(Scope)
+    if str(door) in _NO_RESTRICTED_KEY:
+        return set()
+    if door.method == "GET" and door.path != "/v1/invitations":
+        return {Scope.READ}
+    return {Scope.ADMIN if door.path.startswith(_ADMINS) else Scope.WRITE}
+
+
+def bodies(door: Door, ids: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """Every way to name another's ids in the body of a request."""
+    if str(door) == "POST /v1/jobs":
+        order = facts.spec(ids["model_id"]).model_dump(mode="json")
+        yield order
+        yield order | {"dataset_id": ids["dataset_id"]}
+        for role in ("teacher", "student"):
+            plan = {"kind": "recipe", "passes": [Finetune().model_dump(mode="json") | {role: ids["model_id"]}]}
+            yield order | {"plan": plan}
+    elif door.has_body and str(door) not in _BODIES:
+        raise NotImplementedError(f"{door}: say in _BODIES what to send")
+    else:
+        yield _BODIES.get(str(door), {})
+
+
+class Attack:
+    """Tries everything, as one stranger."""
+
+    def __init__(self, service: Running, estate: Estate) -> None:
+        self.service = service
+        self.estate = estate
+        self.tally = Tally()
+        self.http = httpx.Client(base_url=service.url, timeout=30)
+        self.key = new_tenant(service)
+        with Client(service.url, self.key) as own:
+            self.tenant_id = own.me().tenant_id
+            self.restricted = {scope: own.keys.create(scope, frozenset({scope})).secret for scope in Scope}
+            ended = own.keys.create("ended", expires_in_days=1)
+            self._expired = ended.secret
+        query(service, "update api_keys set expires_at = now() where id = %s", ended.id)
+
+    def run(self) -> Tally:
+        for door in doors(self.service):
+            if door.path.startswith(_WORKER):
+                self._worker(door)
+            elif door.path == _LINK:
+                self._link(door)
+            elif str(door) not in _OPEN:
+                self._credentials(door)
+                self._scopes(door)
+                self._another(door)
+        self._database()
+        self.http.close()
+        return self.tally
+
+    def _send(self, door: Door, url: str, key: str | None, body: dict[str, Any]) -> httpx.Response:
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        if door.path in ("/v1/models", "/v1/datasets") and door.method == "POST":
+            return self.http.post(url, params={"filename": "x.onnx"}, content=b"bytes", headers=headers)
+        return self.http.request(door.method, url, json=body if door.has_body else None, headers=headers)
+
+    def _credentials(self, door: Door) -> None:
+        """Whoever cannot say who they are gets nowhere."""
+        tampered = self.key[:-2] + ("AA" if self.key[-2:] != "AA" else "BB")
+        url, body = door.url(self.estate.ids), next(bodies(door, self.estate.ids))
+        for key in (None, "x", "whet_", tampered, self.key.upper(), *self._ended_keys(), *self.estate.tokens.values()):
+            answer = self._send(door, url, key, body)
+            self.tally.note(f"{door} with a bad key: {answer.status_code}", safe=answer.status_code == _REFUSED)
+
+    def _scopes(self, door: Door) -> None:
+        """A key does what its scopes say, and is told so before anything is looked up."""
+        body = next(bodies(door, self.estate.ids))
+        for scope, key in self.restricted.items():
+            answer = self._send(door, door.url(self.estate.ids), key, body)
+            refused = answer.status_code == _FORBIDDEN
+            safe = refused != (scope in _scopes_for(door)) and not self._shows(answer)
+            self.tally.note(f"{door} with the scope {scope}: {answer.status_code}", safe=safe)
+
+    def _ended_keys(self) -> list[str]:
+        """Keys that were good once."""
+        key = new_tenant(self.service)
+        with Client(self.service.url, key) as client:
+            query(self.service, "update api_keys set revoked_at = now() where id = %s", client.me().key_id)
+            return [key, self._expired]
+
+    def _another(self, door: Door) -> None:
+        """With another's ids it is as if they were not there: word for word, and to the byte."""
+        nowhere = {name: new_id(Prefix(value.partition("_")[0])) for name, value in self.estate.ids.items()}
+        for theirs, none in zip(bodies(door, self.estate.ids), bodies(door, nowhere), strict=True):
+            answer = self._send(door, door.url(self.estate.ids), self.key, theirs)
+            ghost = self._send(door, door.url(nowhere), self.key, none)
+            named = "{" in door.path or theirs != none
+            alike = (answer.status_code, _shape(answer)) == (ghost.status_code, _shape(ghost))
+            safe = (answer.status_code == _MISSING and alike) if named else not self._shows(answer)
+            self.tally.note(f"{door} with another's ids: {answer.status_code} {answer.text[:80]}", safe=safe)
+
+    def _shows(self, answer: httpx.Response) -> bool:
+        return any(trace in answer.text for trace in self.estate.traces)
+
+    def _worker(self, door: Door) -> None:
+        """Tokens are for one use and one step until they expire; an API key is none."""
+        old = Signer(self.service.environment["WHETSTONE_SECRET_KEY"])
+        claims = {"step_id": new_id(Prefix.STEP), "tenant_id": self.estate.tenant_id, "attempt": 1}
+        wrong_use = Use.ATTEMPT if door.path.endswith("/claim") else Use.STEP
+        tokens = [self.key, self.estate.tokens[wrong_use], self.estate.tokens[Use.FILE]]
+        tokens += [token[:-2] + "xx" for token in self.estate.tokens.values()]
+        tokens += [old.sign(use, -1, **claims) for use in (Use.STEP, Use.ATTEMPT)]
+        tokens += [Signer("another secret").sign(use, 60, **claims) for use in (Use.STEP, Use.ATTEMPT)]
+        headers = {"Whetstone-Worker": "wrk_01h455vb4pex5vsknk084sn02q"}
+        for token in tokens:
+            answer = self.http.request(
+                door.method,
+                door.path,
+                json=_WORKER_BODIES[door.path.rpartition("/")[2]],
+                headers=headers | {"Authorization": f"Bearer {token}"},
+            )
+            self.tally.note(f"{door} with a bad token: {answer.status_code}", safe=answer.status_code == _REFUSED)
+
+    def _link(self, door: Door) -> None:
+        """A link is for one object, one way, until it expires."""
+        signer, good = Signer(self.service.environment["WHETSTONE_SECRET_KEY"]), self.estate.tokens[Use.FILE]
+        key = query(self.service, "select key from files where tenant_id = %s", self.estate.tenant_id)[0][0]
+        old = signer.sign(Use.FILE, -1, method="GET", key=key, filename="x", media_type="x/y")
+        tokens = [good[:-2] + "xx", old, self.estate.tokens[Use.STEP], self.key]
+        if door.method == "PUT":
+            tokens.append(good)  # made for reading
+        for token in tokens:
+            answer = self.http.request(door.method, door.url({"token": token}), content=b"x" if door.has_body else None)
+            safe = answer.status_code == _REFUSED and not self._shows(answer)
+            self.tally.note(f"{door} with a bad link: {answer.status_code}", safe=safe)
+
+    def _database(self) -> None:
+        """The second wall: what a query that forgot the tenant would see."""
+        for name, mine in _tables(self.service):
+            for tenant in (self.tenant_id, ""):
+                with psycopg.connect(plain_url(self.service.environment["WHETSTONE_DATABASE_URL"])) as connection:
+                    connection.execute("select set_config('app.tenant_id', %s, true)", (tenant,))
+                    self._table(connection, name, mine, tenant)
+                    connection.rollback()
+
+    def _table(self, connection: psycopg.Connection[Any], name: str, mine: str, tenant: str) -> None:
+        table, column = sql.Identifier(name), sql.Identifier(mine)
+        theirs = sql.SQL("from {} where starts_with({}, %s)").format(table, column)
+        for verb in (sql.SQL("select * "), sql.SQL("delete ")):
+            found = connection.execute(verb + theirs, (self.estate.tenant_id,)).rowcount
+            self.tally.note(f"{name}: {found} rows of another as {tenant or 'nobody'}", safe=found == 0)
+        update = sql.SQL("update {} set {} = {}").format(table, column, column)
+        changed = connection.execute(update).rowcount
+        own = connection.execute(sql.SQL("select count(*) from {}").format(table)).fetchone()
+        self.tally.note(f"{name}: changed {changed} rows as {tenant or 'nobody'}", safe=own == (changed,))
+        taken = sql.SQL("update {} set {} = %s").format(table, column)
+        try:
+            with connection.transaction():
+                moved = connection.execute(taken, (f"{self.estate.tenant_id}/x",)).rowcount
+        except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ForeignKeyViolation):
+            moved = 0
+        self.tally.note(f"{name}: gave {moved} rows to another", safe=moved == 0)
+
+
+def _tables(service: Running) -> list[tuple[str, str]]:
+    """Every table that a tenant owns rows of, and the column that says so."""
+    found = query(
+        service,
+        "select table_name, column_name from information_schema.columns where table_schema = 'public' and "
+        "(column_name = 'tenant_id' or (table_name, column_name) in (('tenants', 'id'), ('doomed_objects', 'key')))",
+    )
+    return [(name, column) for name, column in found]
+
+
+def _shape(answer: httpx.Response) -> str:
+    """What may differ between two answers: the request's own id."""
+    request_id = answer.headers.get("x-request-id", "-")
+    return answer.text.replace(request_id, "")
+
+
+_BODIES: dict[str, dict[str, Any]] = {
+    "POST /v1/models": {},
+    "POST /v1/datasets": {},
+    "POST /v1/webhooks": {"url": "https://example.com/"},
+    "PATCH /v1/webhooks/{webhook_id}": {"description": "taken"},
+    "POST /v1/webhooks/{webhook_id}/rotate-secret": {"overlap_hours": 0},
+    "POST /v1/keys": {"name": "mine"},
+    "POST /v1/keys/{key_id}/rotate": {"overlap_hours": 1},
+    "PATCH /v1/members/{user_id}": {"role": "owner"},
+    "POST /v1/invitations": {"email": "someone@example.com"},
+    "PUT /v1/me/password": {"old": "wrong password", "new": "another password"},
+}
+_OUTPUT = {"name": "x", "kind": "model", "media_type": "x/y", "sha256": "0" * 64, "size": 1}
+_WORKER_BODIES: dict[str, Any] = {
+    "claim": None,
+    "heartbeat": {},
+    "uploads": {"sha256": "0" * 64, "size": 1},
+    "checkpoint": {"passes": [], "output": _OUTPUT},
+    "learning-state": {"output": _OUTPUT},
+    "finish": {"result": {"kind": "report"}},
+    "fail": {"failure": {"code": "internal_error", "message": "x"}},
+    "enrolment": {
+        "worker_id": "wrk_01h455vb4pex5vsknk084sn02q",
+        "name": "x",
+        "hardware": "cpu",
+        "targets": [],
+        "version": "x",
+        "cpu": "x",
+        "cores": 1,
+        "memory": 1,
+    },
+}
+
+
+def attack(service: Running) -> Tally:
+    with tempfile.TemporaryDirectory() as folder, Client(service.url, new_tenant(service)) as client:
+        estate = settle(service, client, Path(folder))
+        before = query(service, "select count(*) from jobs where tenant_id = %s", estate.tenant_id)
+        tally = Attack(service, estate).run()
+        tally.note("a stranger changed something", safe=_unharmed(client, estate))
+        assert query(service, "select count(*) from jobs where tenant_id = %s", estate.tenant_id) == before
+    return tally
+
+
+def _unharmed(client: Client, estate: Estate) -> bool:
+    webhook, job = client.webhooks.get(estate.ids["webhook_id"]), client.jobs.get(estate.ids["job_id"])
+    rows = (client.models.get(estate.ids["model_id"]), client.datasets.get(estate.ids["dataset_id"]))
+    return webhook.description == MARK and not job.state.is_final and all(row.name == f"{MARK}.onnx" for row in rows)
+
+
+def main() -> None:
+    unlimited = {"WHETSTONE_RATES__REQUESTS": "1000000"}
+    with (
+        data_folder() as folder,
+        embedded.running(folder, "127.0.0.1", 0, worker=False, **QUICK, **unlimited) as service,
+    ):
+        tally = attack(service)
+    result = f"RESULT tried={tally.tried} leaks={len(tally.leaks)}"
+    sys.stdout.write("\n".join((*tally.leaks, result)) + "\n")
+    sys.exit(bool(tally.leaks))
+
+
+if __name__ == "__main__":
+    main()
