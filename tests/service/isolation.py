@@ -325,6 +325,7 @@ _WORKER_BODIES: dict[str, Any] = {
     "uploads": {"sha256": "0" * 64, "size": 1},
     "checkpoint": {"passes": [], "output": _OUTPUT},
     "learning-state": {"output": _OUTPUT},
+    "findings": {"tried": [], "trying": None, "spent": 0},
     "finish": {"result": {"kind": "report"}},
     "fail": {"failure": {"code": "internal_error", "message": "x"}},
     "enrolment": {
