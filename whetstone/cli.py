@@ -134,13 +134,18 @@ def optimize(
     finetune: Annotated[int | None, typer.Option(min=1, help="epochs of training on the labels")] = None,
     quantize: Annotated[Activations | None, typer.Option(help="int8; static needs data")] = None,
     objective: Annotated[Objective, typer.Option(help="what better means")] = Objective.LATENCY,
-    max_drop: Annotated[float, typer.Option(min=0, help="points of accuracy that may be lost")] = 0.5,
+    max_drop: Annotated[float | None, typer.Option(min=0, help="points of accuracy that may be lost; 0.5")] = None,
+    min_accuracy: Annotated[float | None, typer.Option(help="or the accuracy to keep, such as 0.9")] = None,
     assurance: Annotated[Assurance, typer.Option(help="what must stay within max-drop")] = Assurance.ESTIMATE,
     max_latency_ms: Annotated[float | None, typer.Option(help="limit of the median latency")] = None,
     max_size_mb: Annotated[float | None, typer.Option(help="limit of the file's size")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="batch that is measured")] = 1,
     threads: Annotated[int | None, typer.Option(min=1, help="threads that are measured")] = None,
     minutes: Annotated[float, typer.Option(min=0.1, help="how long to search, without a recipe")] = 5,
+    trials: Annotated[int, typer.Option(min=1, max=500, help="how many candidates to try at most")] = 40,
+    input_shape: Annotated[
+        list[str] | None, typer.Option(help="without data: NAME=1,3,224,224 for an input with free axes; repeatable")
+    ] = None,
     seconds: Annotated[float, typer.Option(min=1, max=600, help="how long to measure each target")] = 30,
     output: Annotated[Path, typer.Option("--output", "-o", help="folder for the results")] = Path("whetstone-results"),
     detach: Annotated[bool, typer.Option(help="do not wait; print the job's id")] = False,
@@ -156,16 +161,18 @@ def optimize(
         spec = JobSpec(
             model_id=_model(client, model),
             dataset_id=dataset_id,
-            plan=_plan(recipe, prune, finetune, quantize, minutes),
+            plan=_plan(recipe, prune, finetune, quantize, Limit(minutes=minutes, trials=trials)),
             targets=tuple(target or [Target.ONNXRUNTIME_CPU]),
             budget=Budget(
                 objective=objective,
                 max_drop=max_drop,
+                min_accuracy=min_accuracy,
                 assurance=assurance,
                 max_latency_ms=max_latency_ms,
                 max_size_mb=max_size_mb,
             ),
             measurement=Measurement(batch_size=batch_size, threads=threads, max_seconds=seconds),
+            input_shapes=_shapes(input_shape or []),
         )
         job = client.jobs.submit(spec)
         if detach:
@@ -195,8 +202,19 @@ def _upload(client: Client, path: Path, what: str) -> str:
         return str(uploads.upload(path, None, on_bytes).id)
 
 
+def _shapes(given: list[str]) -> dict[str, tuple[int, ...]]:
+    """`NAME=1,3,224,224` each."""
+    shapes = {}
+    for text in given:
+        name, _, sizes = text.rpartition("=")
+        if not name or not all(size.strip().isdigit() for size in sizes.split(",")):
+            raise typer.BadParameter(f"{text}: write NAME=1,3,224,224")
+        shapes[name] = tuple(map(int, sizes.split(",")))
+    return shapes
+
+
 def _plan(
-    recipe: Path | None, prune: float | None, finetune: int | None, quantize: Activations | None, minutes: float
+    recipe: Path | None, prune: float | None, finetune: int | None, quantize: Activations | None, limit: Limit
 ) -> Recipe | Search:
     if recipe is not None:
         try:
@@ -204,7 +222,7 @@ def _plan(
         except ValidationError as error:
             raise typer.BadParameter(f"{recipe}: {error}") from error
     if prune is None and finetune is None and quantize is None:
-        return Search(limit=Limit(minutes=minutes))
+        return Search(limit=limit)
     passes: list[Pass] = [Simplify()]
     if prune is not None:
         passes.append(Prune(granularity=Granularity.CHANNEL, sparsity=prune))

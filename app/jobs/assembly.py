@@ -28,7 +28,7 @@ def assemble(job: JobRow, found: Optimized | Searched, delivers: list[StepRow]) 
         dataset_id=job.dataset_id,
         dataset_name=job.dataset.name if job.dataset else None,
         dataset_sha256=job.dataset.file.sha256 if job.dataset else None,
-        verdict=_verdict(spokesman),
+        verdict=_verdict(spokesman, found),
         passes=_passes(found, spokesman.target),
         targets=targets,
         failed_targets=failed,
@@ -44,8 +44,12 @@ def _best(targets: tuple[TargetReport, ...]) -> TargetReport:
     return min(targets, key=lambda report: (rank.index(report.verdict.kind), -report.speedup.value))
 
 
-def _verdict(report: TargetReport) -> Verdict:
-    return Verdict(kind=report.verdict.kind, reason=f"{report.target}: {report.verdict.reason}")
+def _verdict(report: TargetReport, found: Optimized | Searched) -> Verdict:
+    """Over budget after a search, with what came nearest to keeping every limit."""
+    reason = f"{report.target}: {report.verdict.reason}"
+    if isinstance(found, Searched) and report.verdict.kind is VerdictKind.OVER_BUDGET:
+        reason = " ".join((reason, *(miss for miss in found.summary.misses if f"On {report.target} " in miss)))
+    return Verdict(kind=report.verdict.kind, reason=reason)
 
 
 def _passes(found: Optimized | Searched, target: Target) -> tuple[PassReport, ...]:

@@ -45,7 +45,7 @@ class DatasetRequired(AppError):
 
 
 class LabelsRequired(AppError):
-    """This plan learns from labels, and the dataset has none."""
+    """This order needs labels, and the dataset has none of that kind."""
 
     code, status = "labels_required", 422
     hint = "Add an array named `labels` (class numbers, or target values for mse) to the dataset."
@@ -97,8 +97,10 @@ def check_job(spec: JobSpec, model: ModelRow, dataset: DatasetRow | None) -> Non
     _check_products(passes, model.facts)
     if dataset is None or dataset.facts is None:
         _check_without_data(spec, passes, model.facts)
+        _check_metric(spec, None)
     else:
         _check_fit(model.facts, dataset.facts)
+        _check_metric(spec, dataset.facts)
         _check_labels(passes, dataset.facts)
         if any(isinstance(config, Adapt) for config in passes) and Split.TRAIN not in dataset.facts.splits:
             raise DatasetRequired("`adapt` needs samples of the new domain in the train split of the job's dataset.")
@@ -243,6 +245,14 @@ def _needs_data(config: Pass) -> bool:
     if isinstance(config, Prune) and config.reconstruct:
         return True
     return _needs_labels(config)
+
+
+def _check_metric(spec: JobSpec, dataset: DatasetFacts | None) -> None:
+    """An accuracy can only be asked for where there are classes to be right about."""
+    if spec.budget.min_accuracy is None or (dataset is not None and dataset.classes):
+        return
+    field = FieldProblem(field="budget/min_accuracy", message="needs a dataset whose labels are class numbers")
+    raise LabelsRequired("`min_accuracy` cannot be measured without class labels.", errors=(field,))
 
 
 def _check_labels(passes: tuple[Pass, ...], dataset: DatasetFacts) -> None:

@@ -18,7 +18,7 @@ from app.jobs.service import original_inputs
 from app.jobs.tables import JobRow
 from whetstone.contract.jobs import ArtifactKind, EventKind, JobState, StepKind, StepState
 from whetstone.contract.steps import Deliver, Heartbeat, InputRole, MakeReport, Optimized, OutputFile, Searched
-from whetstone.contract.targets import Target
+from whetstone.contract.targets import AS_USUAL, RuntimeSettings, Target
 
 
 class JobListener:
@@ -78,6 +78,7 @@ class JobListener:
             inputs = (*original_inputs(job.model, job.dataset), given)
             task = Deliver(
                 target=target,
+                settings=_settings_for(target, step),
                 budget=job.spec.budget,
                 measurement=job.spec.measurement,
                 input_shapes=job.spec.input_shapes,
@@ -109,6 +110,13 @@ class JobListener:
         job.report = assemble(job, found, delivers)
         job.verdict = job.report.verdict
         await self._queue(session, job, MakeReport(report=job.report), (), self.fleet.settings.limits.report_seconds)
+
+
+def _settings_for(target: Target, step: StepRow) -> RuntimeSettings:
+    """How the result is loaded on a target: as a search found best."""
+    if not isinstance(step.result, Searched):
+        return AS_USUAL
+    return next(winner.settings for winner in step.result.winners if winner.target is target)
 
 
 def _result_for(target: Target, step: StepRow, only: str) -> str:

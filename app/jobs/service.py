@@ -16,6 +16,7 @@ from app.fleet.tables import StepInput, StepRow
 from app.jobs.checks import check_job, check_ready, check_source, other_models, source_dataset
 from app.jobs.events import tell, tell_step
 from app.jobs.finishing import finish_if_cancelled
+from app.jobs.history import remember
 from app.jobs.repository import JobRepository, hold_any_tenant
 from app.jobs.tables import JobRow
 from app.models.service import ModelRepository
@@ -59,6 +60,9 @@ async def submit(session: AsyncSession, fleet: Fleet, caller: Principal, spec: J
     await session.flush()  # steps and events refer to it
     await tell(session, job, EventKind.JOB_QUEUED, job_state=JobState.QUEUED)
     task, seconds = _first_task(spec)
+    if isinstance(task, SearchRecipe):
+        history = await remember(session, caller.tenant_id, model, spec.targets)
+        task = task.model_copy(update={"history": history})
     inputs = original_inputs(model, dataset or None) + await _other_inputs(session, caller, spec, model)
     step = await fleet_service.queue_step(session, fleet, caller.tenant_id, job.id, task, inputs, seconds)
     await tell_step(session, job, EventKind.STEP_QUEUED, step)

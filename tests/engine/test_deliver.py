@@ -11,9 +11,10 @@ from whetstone.contract.failures import FailureCode
 from whetstone.contract.jobs import ArtifactKind, Budget, Measurement, Objective
 from whetstone.contract.reports import TargetReport, VerdictKind
 from whetstone.contract.steps import Deliver, Delivered, InputRole
-from whetstone.contract.targets import Target
+from whetstone.contract.targets import AS_USUAL, GraphOptimization, RuntimeSettings, Target
 from workers.engine.deliver import deliver
 from workers.engine.errors import EngineError
+from workers.engine.measure.latency import Contest
 from workers.engine.request import Done, Message, Progress, Request
 
 ORIGINAL = models.random_mlp(hidden=64)
@@ -43,6 +44,7 @@ def dataset(folder: Path) -> Path:
 def run(
     folder: Path, result: onnx.ModelProto, *, data: bool = True, target: Target = Target.ONNXRUNTIME_CPU,
     budget: Budget = SMALLER, how: Measurement = HOW, told: list[Message] | None = None,
+    settings: RuntimeSettings = AS_USUAL,
 ) -> tuple[Done, TargetReport]:  # fmt: skip
     outputs, scratch = folder / "outputs", folder / "scratch"
     outputs.mkdir()
@@ -53,7 +55,7 @@ def run(
     }
     if data:
         inputs[InputRole.DATASET] = dataset(folder)
-    task = Deliver(target=target, budget=budget, measurement=how)
+    task = Deliver(target=target, settings=settings, budget=budget, measurement=how)
     request = Request(task=task, inputs=inputs, outputs=outputs, scratch=scratch)
     done = deliver(request, task, [].append if told is None else told.append)
     assert isinstance(done.result, Delivered)
@@ -106,3 +108,32 @@ def test_a_result_that_is_no_number_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="NaN") as error:
         run(tmp_path, broken)
     assert error.value.as_failure().code is FailureCode.RESULT_MISMATCH
+
+
+def test_settings_are_measured_with_and_delivered_beside_the_file(tmp_path: Path) -> None:
+    told = RuntimeSettings(threads=1, graph_optimization=GraphOptimization.BASIC)
+    done, report = run(tmp_path, halved(), settings=told)
+    assert report.settings == told
+    assert {operator.op for operator in report.original.operators} != {
+        operator.op for operator in report.result.operators
+    }
+    file, settings = done.outputs
+    assert (file.name, settings.name) == ("onnxruntime-cpu.onnx", "onnxruntime-cpu.settings.json")
+    assert settings.kind is ArtifactKind.SETTINGS
+    written = (tmp_path / "outputs" / settings.name).read_text()
+    assert RuntimeSettings.model_validate_json(written) == told
+
+
+def test_streams_run_side_by_side(tmp_path: Path) -> None:
+    budget = Budget(objective=Objective.THROUGHPUT, max_drop=5)
+    _, report = run(tmp_path, ORIGINAL, settings=RuntimeSettings(streams=2), budget=budget)
+    assert report.settings.streams == 2
+    assert report.fidelity.cosine == pytest.approx(1)
+    contest = Contest(report.target, tmp_path, tmp_path, {}, report.settings)
+    assert contest.calls == 2  # what a ratio of times is multiplied by
+
+
+def test_memory_is_an_objective(tmp_path: Path) -> None:
+    _, report = run(tmp_path, ORIGINAL, budget=Budget(objective=Objective.MEMORY, max_drop=5))
+    assert report.verdict.kind is VerdictKind.NO_GAIN
+    assert "MB of memory" in report.verdict.reason

@@ -19,7 +19,7 @@ from whetstone.client import Client
 from whetstone.contract.failures import Failure, FailureCode
 from whetstone.contract.jobs import ArtifactKind, Budget, EventKind, JobRead, JobSpec, JobState, Objective, StepState
 from whetstone.contract.passes import Simplify
-from whetstone.contract.reports import SearchSummary
+from whetstone.contract.reports import Candidate, SearchSummary, VerdictKind
 from whetstone.contract.search import Ended, Limit, Search
 from whetstone.contract.steps import (
     Fail,
@@ -33,7 +33,7 @@ from whetstone.contract.steps import (
     Winner,
 )
 from whetstone.contract.targets import Target
-from whetstone.contract.trials import Interrupted, Proposal, Trial
+from whetstone.contract.trials import Interrupted, Proposal, Remembered, Trial
 from whetstone.errors import Conflict, NotFound
 from workers.control_plane import Refused
 
@@ -147,20 +147,54 @@ def test_a_stranger_can_finish_nothing(bare: Running, guest: Guest, job: JobRead
         stranger.jobs.finish(job.id)
 
 
+def test_the_next_search_for_an_alike_model_knows_what_the_last_one_found(
+    client: Client, guest: Guest, bare: Running, job: JobRead, tmp_path: Path
+) -> None:
+    order = guest.claim(job.id)
+    assert isinstance(order.task, SearchRecipe)
+    assert order.task.history == ()
+    made = output(guest, order, tmp_path, "result-1.onnx")
+    seen = {"target": Target.ONNXRUNTIME_CPU, "front": True, "chosen": False, "because": "so"}
+    good = Candidate.model_validate({**seen, "recipe": SIMPLE.recipe, "lost": 0.1, "speedup": 2, "size_ratio": 3})
+    failed = Candidate.model_validate({**seen, "recipe": (), "lost": None, "speedup": None, "size_ratio": None})
+    elsewhere = good.model_copy(update={"target": Target.OPENVINO_CPU})
+    result = Searched(
+        candidates=(good, failed, elsewhere),
+        winners=(Winner(target=Target.ONNXRUNTIME_CPU, file=made.name, passes=()),),
+        summary=SearchSummary(ended=Ended.EXHAUSTED, trials=1, seconds=1),
+    )
+    guest.control.finish(order.token, Finish(result=result, outputs=(made,)))
+
+    def next_history(of: Client, params: int) -> tuple[Remembered, ...]:
+        path = tmp_path / "next.onnx"
+        path.write_bytes(f"a model of {params}".encode())
+        model = guest.model(of, path, facts.MODEL.model_copy(update={"params": params}))
+        task = guest.claim(of.jobs.submit(JobSpec(model_id=model.id)).id).task
+        assert isinstance(task, SearchRecipe)
+        return task.history
+
+    (known,) = next_history(client, 10)
+    assert (known.recipe, known.likeness, known.speedup) == (SIMPLE.recipe, 1, 2)
+    assert 0.5 < next_history(client, 30)[0].likeness < 1
+    assert next_history(client, 10_000) == ()
+    with Client(bare.url, new_tenant(bare)) as stranger:
+        assert next_history(stranger, 10) == ()
+
+
 @pytest.fixture
 def own() -> Iterator[Running]:
     with data_folder() as folder, embedded.running(folder, "127.0.0.1", 0, **QUICK) as running:
         yield running
 
 
-def submit(client: Client, folder: Path, **limit: float) -> JobRead:
+def submit(client: Client, folder: Path, budget: Budget | None = None, **limit: float) -> JobRead:
     digits.write(folder)
     return client.jobs.submit(
         JobSpec(
             model_id=client.models.upload(folder / "digits.onnx").id,
             dataset_id=client.datasets.upload(folder / "digits.npz").id,
             plan=Search(limit=Limit.model_validate(limit)),
-            budget=Budget(objective=Objective.SIZE, max_drop=3),
+            budget=budget or Budget(objective=Objective.SIZE, max_drop=3),
             measurement={"max_seconds": 2},
         )
     )
@@ -205,3 +239,25 @@ def test_a_real_search_is_ended_early(full_client: Client, tmp_path: Path) -> No
     assert any(candidate.chosen for candidate in report.candidates)
     page = client.request("GET", f"/v1/jobs/{job.id}/report.html").text
     assert "it was told to take the best so far" in page
+
+
+def test_a_limit_that_cannot_be_kept_is_over_budget_with_the_nearest_miss(full_client: Client, tmp_path: Path) -> None:
+    client = full_client
+    budget = Budget(objective=Objective.SIZE, max_drop=3, max_size_mb=0.01)
+    report = client.jobs.wait(submit(client, tmp_path, budget, trials=3).id)
+    assert report.verdict.kind is VerdictKind.OVER_BUDGET
+    assert "over max_size_mb (0.01 MB)" in report.verdict.reason
+    assert "no candidate keeps every limit; simplify → quantize" in report.verdict.reason
+    assert report.targets[0].size_ratio > 2
+
+
+def test_an_accuracy_to_keep(full_client: Client, tmp_path: Path) -> None:
+    """Far below what the model has, it lets a search take what costs a lot; above it, nothing may be lost."""
+    client = full_client
+    budget = Budget(objective=Objective.SIZE, min_accuracy=0.5)
+    report = client.jobs.wait(submit(client, tmp_path, budget, trials=3).id)
+    assert report.verdict.kind is VerdictKind.IMPROVED
+    assert report.targets[0].accuracy is not None
+    assert report.targets[0].accuracy.result > 0.5
+    (chosen,) = [candidate for candidate in report.candidates if candidate.chosen]
+    assert "allowed" not in chosen.because

@@ -121,6 +121,29 @@ def test_products_are_there_to_be_stored_or_smoothed(
     assert "no MatMul or Gemm" in str(refused.value)
 
 
+def test_an_accuracy_to_keep_needs_classes(client: Client, guest: Guest, files: tuple[Path, Path]) -> None:
+    model = guest.model(client, files[0])
+    budget = {"min_accuracy": 0.9}
+    for data in (None, guest.dataset(client, files[1], facts.UNLABELLED).id):
+        with pytest.raises(Invalid) as refused:
+            client.jobs.submit(facts.spec(model.id, data, facts.DYNAMIC, budget=budget))
+        assert refused.value.code == "labels_required"
+        assert refused.value.problem.errors[0].field == "budget/min_accuracy"
+    files[1].write_bytes(b"with labels")
+    labelled = guest.dataset(client, files[1])
+    assert client.jobs.submit(facts.spec(model.id, labelled.id, facts.DYNAMIC, budget=budget))
+
+
+@pytest.mark.parametrize("limit", [{"trials": 0}, {"minutes": 0}, {"trials": 501}])
+def test_a_search_without_room_is_refused(
+    client: Client, guest: Guest, files: tuple[Path, Path], limit: dict[str, int]
+) -> None:
+    order = {"model_id": guest.model(client, files[0]).id, "plan": {"kind": "search", "limit": limit}}
+    with pytest.raises(Invalid) as refused:
+        client.request("POST", "/v1/jobs", json=order)
+    assert refused.value.problem.errors[0].field == f"plan/limit/{next(iter(limit))}"
+
+
 def test_a_teacher_is_another_of_the_tenants_models(
     client: Client, bare: Running, guest: Guest, files: tuple[Path, Path]
 ) -> None:

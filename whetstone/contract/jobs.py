@@ -35,10 +35,14 @@ class Recipe(Contract):
 
 
 class Objective(StrEnum):
-    """What "better" means: a lower latency, a smaller file, or more test samples right than the original has."""
+    """What "better" means: lower latency, more samples a second, a smaller file, a process of less memory, or more test
+    samples right than the original has.
+    """
 
     LATENCY = "latency"
+    THROUGHPUT = "throughput"
     SIZE = "size"
+    MEMORY = "memory"
     ACCURACY = "accuracy"
 
 
@@ -53,11 +57,14 @@ class Budget(Contract):
     """What the result must reach.
 
     `max_drop` is in percentage points of accuracy (percent of the error for mse; points of agreement with the
-    original where there are no labels). `max_minutes` limits the work of one step; time in a queue never counts.
+    original where there are no labels). `min_accuracy` is a share of the samples and needs class labels. Where neither
+    is given half a point may be lost; where both are, both hold. `max_minutes` limits the work of one step; time in a
+    queue never counts.
     """
 
     objective: Objective = Objective.LATENCY
-    max_drop: Annotated[float, Field(ge=0, le=100)] = 0.5
+    max_drop: Annotated[float, Field(ge=0, le=100)] | None = None
+    min_accuracy: Annotated[float, Field(gt=0, le=1)] | None = None
     assurance: Assurance = Assurance.ESTIMATE
     max_latency_ms: Annotated[float, Field(gt=0)] | None = None
     max_size_mb: Annotated[float, Field(gt=0)] | None = None
@@ -168,6 +175,7 @@ class ArtifactKind(StrEnum):
     CHECKPOINT = "checkpoint"
     LEARNING_STATE = "learning_state"
     REPORT = "report"
+    SETTINGS = "settings"
 
 
 class ArtifactRead(Contract):

@@ -9,7 +9,7 @@ from pydantic import Field
 from whetstone.contract.failures import Failure
 from whetstone.contract.passes import Pass
 from whetstone.contract.search import Ended
-from whetstone.contract.targets import Target
+from whetstone.contract.targets import AS_USUAL, RuntimeSettings, Target
 from whetstone.contract.types import (
     Bytes,
     Contract,
@@ -178,9 +178,14 @@ class Environment(Contract):
 
 
 class TargetReport(Contract):
-    """Original against result on one target; both ran interleaved in one session."""
+    """Original against result on one target; both ran interleaved in one session.
+
+    The result ran with these `settings`. With streams its latency is that of calls side by side, and the speed-up
+    counts samples a second.
+    """
 
     target: Target
+    settings: RuntimeSettings = AS_USUAL
     verdict: Verdict
     original: Measured
     result: Measured
@@ -233,27 +238,38 @@ class PassReport(Contract):
 class Candidate(Contract):
     """One recipe that a search tried on one target. What it was measured by is brief: a guide, no proof.
 
-    `lost` is in the unit of `max_drop`; `speedup` and `size_ratio` are against the original on the same target. All are
-    None where the recipe could not be tried. `front` marks those that no other beats in all three.
+    `lost` is in the unit of `max_drop`; `speedup` and the ratios are against the original on the same target, and
+    `memory_ratio` is taken only where memory is what counts. All are None where the recipe could not be tried. `brief`
+    ones were dropped after a look at a few samples. `front` marks those that no other beats in everything.
     """
 
     recipe: tuple[Pass, ...]
     target: Target
+    settings: RuntimeSettings = AS_USUAL
     lost: float | None
     speedup: float | None
     size_ratio: float | None
+    memory_ratio: float | None = None
+    latency_ms: Milliseconds | None = None
+    brief: bool = False
     front: bool
     chosen: bool
     because: str
 
 
 class SearchSummary(Contract):
-    """How a search went: what it was ended by, how many candidates it tried, and what they took."""
+    """How a search went: what it was ended by, how many candidates it tried, and what they took.
+
+    `misses` has a sentence for each target where no candidate keeps every limit: which came nearest. `disturbed` is the
+    share of the cores' time that other work took meanwhile: of much, the choice may be wrong.
+    """
 
     ended: Ended
     trials: Count
     crashed: Count = 0
     seconds: Seconds
+    misses: tuple[str, ...] = ()
+    disturbed: Fraction = 0.0
 
 
 class FailedTarget(Contract):

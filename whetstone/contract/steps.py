@@ -12,8 +12,8 @@ from whetstone.contract.models import ModelFacts
 from whetstone.contract.passes import Pass
 from whetstone.contract.reports import Candidate, JobReport, PassReport, SearchSummary, TargetReport
 from whetstone.contract.search import Ended, Limit
-from whetstone.contract.targets import HardwareClass, Target
-from whetstone.contract.trials import Interrupted, Trial
+from whetstone.contract.targets import AS_USUAL, HardwareClass, RuntimeSettings, Target
+from whetstone.contract.trials import Interrupted, Remembered, Trial
 from whetstone.contract.types import Bytes, Contract, Count, FileName, Fraction, Seconds, Sha256, StepRef, WorkerRef
 
 RUN_STEP = "whetstone.run_step"
@@ -57,8 +57,9 @@ class Optimize(Contract):
 class SearchRecipe(Contract):
     """Find the best recipe for each target.
 
-    `tried`, `trying` and `spent` (the time already spent) are how far an earlier attempt had come. With `stop` nothing
-    more is tried: the best so far is the result.
+    `history` is what did well or badly for the tenant's earlier models that are like this one. `tried`, `trying` and
+    `spent` (the time already spent) are how far an earlier attempt had come. With `stop` nothing more is tried: the
+    best so far is the result.
     """
 
     kind: Literal[StepKind.SEARCH] = StepKind.SEARCH
@@ -67,6 +68,7 @@ class SearchRecipe(Contract):
     budget: Budget
     measurement: Measurement
     input_shapes: dict[str, tuple[int, ...]] = {}
+    history: tuple[Remembered, ...] = ()
     tried: tuple[Trial, ...] = ()
     trying: Interrupted | None = None
     spent: Seconds = 0.0
@@ -74,10 +76,11 @@ class SearchRecipe(Contract):
 
 
 class Deliver(Contract):
-    """Convert for one target, verify, measure against the original, judge."""
+    """Convert for one target, verify, measure against the original, judge. The result is run with these settings."""
 
     kind: Literal[StepKind.DELIVER] = StepKind.DELIVER
     target: Target
+    settings: RuntimeSettings = AS_USUAL
     budget: Budget
     measurement: Measurement
     input_shapes: dict[str, tuple[int, ...]] = {}
@@ -205,9 +208,12 @@ class Optimized(Contract):
 
 
 class Winner(Contract):
-    """The best found for one target: the file that holds it and the passes that made it; none is the original."""
+    """The best found for one target: the file that holds it, how to load it, and the passes that made it; none is the
+    original.
+    """
 
     target: Target
+    settings: RuntimeSettings = AS_USUAL
     file: FileName
     passes: tuple[PassReport, ...]
 

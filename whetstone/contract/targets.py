@@ -1,6 +1,9 @@
 """Where a result must run: runtime × device × precision."""
 
 from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
 
 from whetstone.contract.types import Contract
 
@@ -15,6 +18,32 @@ class Target(StrEnum):
     @property
     def runtime(self) -> str:
         return self.value.split("/")[0]
+
+
+class GraphOptimization(StrEnum):
+    """How far onnxruntime rewrites a graph when it loads it: as far as it can; without changing the layout of tensors;
+    or only by folding what is constant or superfluous.
+    """
+
+    ALL = "all"
+    EXTENDED = "extended"
+    BASIC = "basic"
+
+
+class RuntimeSettings(Contract):
+    """What a runtime is told when it loads a result. None is what the measurement says, or the runtime's default.
+
+    `graph_optimization` is onnxruntime's alone. With `streams` so many calls run at once, on `threads` threads all
+    together: more samples a second, each at a longer latency.
+    """
+
+    threads: Annotated[int, Field(ge=1, le=256)] | None = None
+    graph_optimization: GraphOptimization | None = None
+    streams: Annotated[int, Field(ge=1, le=256)] | None = None
+
+
+AS_USUAL = RuntimeSettings()
+"""Nothing told: what a runtime does by itself, on the threads of the measurement."""
 
 
 class HardwareClass(StrEnum):

@@ -5,31 +5,39 @@ from typing import Annotated
 from pydantic import Field
 
 from whetstone.contract.passes import Pass
-from whetstone.contract.targets import Target
-from whetstone.contract.types import Contract, Seconds
+from whetstone.contract.targets import AS_USUAL, RuntimeSettings, Target
+from whetstone.contract.types import Bytes, Contract, Fraction, Milliseconds, Seconds
 
 
 class Proposal(Contract):
-    """One candidate."""
+    """One candidate. Without settings each target keeps those that have proven best there so far."""
 
     recipe: tuple[Pass, ...]
+    settings: RuntimeSettings | None = None
 
 
 class Score(Contract):
     """What was seen of a candidate on one target: brief, a guide and no proof.
 
-    `lost` is in the unit of `max_drop`; the others are against the original there.
+    `lost` is in the unit of `max_drop`, and so is what is `allowed`; the ratios are against the original there. `full`
+    is false after a look at a few samples that was enough to drop it.
     """
 
     lost: float
+    allowed: float
     speedup: float
     size_ratio: float
+    memory_ratio: float | None = None
+    latency_ms: Milliseconds
+    size: Bytes
+    full: bool = True
 
 
 class Mark(Contract):
     """A score on one target, or why there is none."""
 
     target: Target
+    settings: RuntimeSettings = AS_USUAL
     score: Score | None = None
     failed: str | None = None
 
@@ -44,6 +52,19 @@ class Trial(Contract):
     seconds: Seconds
     failed: str | None = None
     crashed: bool = False
+
+
+class Remembered(Contract):
+    """What a recipe did on one target for an earlier model of the tenant. `likeness` is that of the two models, 1 for
+    the same.
+    """
+
+    recipe: tuple[Pass, ...]
+    target: Target
+    likeness: Fraction
+    lost: float
+    speedup: float
+    size_ratio: float
 
 
 class Interrupted(Contract):

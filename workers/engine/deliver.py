@@ -2,14 +2,14 @@
 
 import itertools
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from whetstone.contract.jobs import ArtifactKind, Measurement
 from whetstone.contract.reports import Accuracy, Conversion, Fidelity, TargetReport, Verdict, VerdictKind
 from whetstone.contract.steps import Deliver, Delivered, InputRole
-from whetstone.contract.targets import Target
+from whetstone.contract.targets import AS_USUAL, RuntimeSettings, Target
 from workers.engine.data.samples import open_dataset
 from workers.engine.graph.session import Session as Reference
 from workers.engine.importers.detect import open_model
@@ -31,9 +31,11 @@ Tell = Callable[[Message], None]
 
 @dataclass(frozen=True)
 class Candidate:
-    """One side: the file for the target, and how well it kept the graph it was made from."""
+    """One side: the file for the target, what of it is loaded and how, and how well it kept the graph behind it."""
 
     file: Path
+    unpacked: Path
+    settings: RuntimeSettings
     conversion: Conversion
 
 
@@ -63,20 +65,21 @@ def deliver(request: Request, task: Deliver, tell: Tell) -> Done:
     original, feed, thresholds = _original(request, task)
     Stage(tell, 0.0, 0.1, f"converting for {task.target}")
     threads = len(cores_for(task.measurement.threads))
+    result = request.inputs[InputRole.RESULT]
     sides = [
-        _convert(graph, request.scratch / name, task.target, feed, threads)
-        for name, graph in (("original", original), ("result", request.inputs[InputRole.RESULT]))
+        _convert(original, request.scratch / "original", task.target, AS_USUAL, feed, threads),
+        _convert(result, request.scratch / "result", task.target, task.settings, feed, threads),
     ]
     comparing = Stage(tell, 0.1, 0.5, "comparing the outputs")
     accuracy, fidelity = _evaluate(sides, task.target, threads, feed, thresholds, comparing)
-    timing = _time(sides, request.scratch, task.target, task.measurement, feed, Stage(tell, 0.5, 1.0, "measuring"))
+    contest = Contest(task.target, sides[0].file, sides[1].file, next(feed.batches()).inputs, task.settings)
+    timing = _time(contest, task.measurement, request.scratch, Stage(tell, 0.5, 1.0, "measuring"))
     seen = Evidence(timing.original, timing.result, timing.speedup, accuracy, fidelity, timing.conditions)
     verdict = judge(task.budget, seen)
     winner = sides[0] if verdict.kind is VerdictKind.NO_GAIN else sides[1]
-    shutil.move(winner.file, request.outputs / winner.file.name)
     return Done(
-        result=Delivered(report=_report(task.target, verdict, seen, winner.conversion)),
-        outputs=(_made(winner.file.name, task.target),),
+        result=Delivered(report=_report(task, verdict, seen, winner.conversion)),
+        outputs=tuple(_hand_over(winner, task.target, request.outputs)),
     )
 
 
@@ -92,35 +95,45 @@ def _original(request: Request, task: Deliver) -> tuple[Path, Feed, dict[str, fl
     return path, feed, thresholds_of(graph)
 
 
-def _convert(graph: Path, folder: Path, target: Target, feed: Feed, threads: int) -> Candidate:
+def _convert(
+    graph: Path, folder: Path, target: Target, settings: RuntimeSettings, feed: Feed, threads: int
+) -> Candidate:
     folder.mkdir()
-    runtime = runtime_for(target)
+    runtime = runtime_for(target, settings)
     file = folder / delivered_name(target)
     runtime.convert(graph, file)
-    converted = runtime.load(runtime.unpack(file, folder), threads)
+    unpacked = runtime.unpack(file, folder)
     few = itertools.islice(feed.batches(), -(-VERIFIED_SAMPLES // feed.batch_size))
     reference = Reference(graph, threads=threads, optimized=False)
-    return Candidate(file, verify(reference, converted, few, tolerance_for(target, graph)))
+    conversion = verify(reference, runtime.load(unpacked, threads), few, tolerance_for(target, graph))
+    return Candidate(file, unpacked, settings, conversion)
 
 
-def _time(sides: list[Candidate], scratch: Path, target: Target, how: Measurement, feed: Feed, stage: Stage) -> Timing:
-    inputs = next(feed.batches()).inputs
-    contest = Contest(target, sides[0].file, sides[1].file, inputs)
+def _time(contest: Contest, how: Measurement, scratch: Path, stage: Stage) -> Timing:
     return measure(contest, how, scratch / "timing", lambda share, speedup: stage.at(share, speedup=speedup))
 
 
 def _evaluate(
     sides: list[Candidate], target: Target, threads: int, feed: Feed, thresholds: dict[str, float], stage: Stage
 ) -> tuple[Accuracy | None, Fidelity]:
-    runtime = runtime_for(target)
-    files = [runtime.unpack(side.file, side.file.parent) for side in sides]
-    original, result = (runtime.load(file, threads) for file in files)
+    original, result = (runtime_for(target, side.settings).load(side.unpacked, threads) for side in sides)
     return evaluate(original, result, feed, thresholds, lambda done: stage.at(done / feed.count, samples=done))
 
 
-def _report(target: Target, verdict: Verdict, seen: Evidence, conversion: Conversion) -> TargetReport:
+def _hand_over(winner: Candidate, target: Target, outputs: Path) -> Iterator[MadeFile]:
+    """The file of the winner, and beside it how it must be loaded, where that is not as usual."""
+    shutil.move(winner.file, outputs / winner.file.name)
+    yield MadeFile(name=winner.file.name, kind=ArtifactKind.MODEL, media_type=runtime_for(target).media_type)
+    if winner.settings != AS_USUAL:
+        file = outputs / f"{winner.file.stem}.settings.json"
+        file.write_text(winner.settings.model_dump_json(indent=2, exclude_none=True))
+        yield MadeFile(name=file.name, kind=ArtifactKind.SETTINGS, media_type="application/json")
+
+
+def _report(task: Deliver, verdict: Verdict, seen: Evidence, conversion: Conversion) -> TargetReport:
     return TargetReport(
-        target=target,
+        target=task.target,
+        settings=task.settings,
         verdict=verdict,
         original=seen.original,
         result=seen.result,
@@ -130,9 +143,5 @@ def _report(target: Target, verdict: Verdict, seen: Evidence, conversion: Conver
         fidelity=seen.fidelity,
         conversion=conversion,
         conditions=seen.conditions,
-        environment=describe(target),
+        environment=describe(task.target),
     )
-
-
-def _made(name: str, target: Target) -> MadeFile:
-    return MadeFile(name=name, kind=ArtifactKind.MODEL, media_type=runtime_for(target).media_type)

@@ -46,7 +46,26 @@ INTERVAL = Budget(assurance=Assurance.INTERVAL)
 NO_LABELS = {"accuracy": None, "fidelity": fidelity(agreement=Estimate(value=99.2, low=98.9, high=99.4))}
 NO_DECISION = {"accuracy": None, "fidelity": fidelity(agreement=None, cosine=0.99)}
 RISEN = accuracy(Metric.MSE, drop=Estimate(value=7, low=5, high=9))
+THROUGHPUT, MEMORY = Budget(objective=Objective.THROUGHPUT), Budget(objective=Objective.MEMORY)
+LEAN, FAT = (SMALLER.model_copy(update={"peak_memory": size}) for size in (50_000_000, 100_000_000))
+GAINED = accuracy(drop=Estimate(value=-1, low=-2, high=0))
+POOR = GAINED.model_copy(update={"original": 0.8, "result": 0.81})
 CASES = [
+    (
+        THROUGHPUT,
+        {},
+        VerdictKind.IMPROVED,
+        "2 times as fast (95% interval 1.9 to 2.1) in samples a second, and 4 times",
+    ),
+    (THROUGHPUT, {"speedup": UNSURE}, VerdictKind.NO_GAIN, "not faster with confidence"),
+    (MEMORY, {"original": FAT, "result": LEAN}, VerdictKind.IMPROVED, "need of 50 MB of memory, the original's 100 MB"),
+    (MEMORY, {"original": FAT, "result": FAT}, VerdictKind.NO_GAIN, "its process takes 100 MB of memory"),
+    (Budget(min_accuracy=0.9021), {}, VerdictKind.IMPROVED, "0.1 points of accuracy lost (0.5 allowed)"),
+    (Budget(min_accuracy=0.8), {"accuracy": LOST}, VerdictKind.IMPROVED, "0.9 points of accuracy lost (10.7 allowed)"),
+    (Budget(min_accuracy=0.8, max_drop=0.5), {"accuracy": LOST}, VerdictKind.NO_GAIN, "0.5 allowed"),
+    (Budget(min_accuracy=0.9061), {"accuracy": LOST}, VerdictKind.NO_GAIN, "0.9 points of accuracy lost, 0.1 allowed"),
+    (Budget(min_accuracy=0.9), {"accuracy": POOR}, VerdictKind.OVER_BUDGET, "0.81 is below min_accuracy (0.9), as is"),
+    (Budget(min_accuracy=0.9), NO_LABELS, VerdictKind.NO_GAIN, "0.5 allowed"),
     (
         Budget(),
         {},

@@ -12,7 +12,7 @@ import onnx
 import pytest
 
 from tests.engine import models
-from whetstone.contract.targets import Target
+from whetstone.contract.targets import GraphOptimization, RuntimeSettings, Target
 from workers.engine.targets import processor
 from workers.engine.targets.choose import delivered_name, runtime_for
 from workers.engine.targets.runtime import Arrays, PrecisionNotOffered, TargetBuildFailed, first_line
@@ -227,3 +227,31 @@ def test_a_quota_limits_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(processor.usable_cores()) == 1
     (tmp_path / "cpu.max").write_text("max 100000\n")
     assert len(processor.usable_cores()) >= 1
+
+
+STREAMS = RuntimeSettings(threads=2, streams=2)
+
+
+@pytest.mark.parametrize("target", OFFERED)
+@pytest.mark.parametrize("settings", [STREAMS, RuntimeSettings(threads=1)])
+def test_settings_change_how_a_model_runs_and_not_what_it_says(
+    target: Target, settings: RuntimeSettings, tmp_path: Path
+) -> None:
+    session = runtime_for(target, settings).load(delivered(target, models.cnn(), tmp_path), 1)
+    (expected,) = models.run(models.cnn(), **images(3))
+    assert np.abs(session.run(images(3))["logits"] - expected).max() <= CLOSE[target]
+    call = session.bind(images(3))
+    call()
+    call()
+
+
+def test_onnxruntime_rewrites_a_graph_as_far_as_it_is_told(tmp_path: Path) -> None:
+    file = delivered(Target.ONNXRUNTIME_CPU, models.cnn(), tmp_path)
+
+    def operators(level: GraphOptimization) -> list[str]:
+        runtime = runtime_for(Target.ONNXRUNTIME_CPU, RuntimeSettings(graph_optimization=level))
+        return [operator.op for operator in runtime.operators(file, images(1), 1, tmp_path)]
+
+    assert "ReorderOutput" in operators(GraphOptimization.ALL)
+    assert "FusedConv" in operators(GraphOptimization.EXTENDED)
+    assert not {"ReorderOutput", "FusedConv"} & set(operators(GraphOptimization.BASIC))

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from whetstone.contract.datasets import Split
 from whetstone.contract.failures import FailureCode
 from whetstone.contract.models import TensorFacts
@@ -25,13 +27,16 @@ class BatchFixed(EngineError):
 
 @dataclass(frozen=True)
 class Feed:
-    """Batches of `batch_size` samples. Each call of `batches` starts anew, with the same samples."""
+    """Batches of `batch_size` samples. Each call of `batches` starts anew, with the same samples: all of the split, or
+    `at_most` so many, evenly spread over it.
+    """
 
     inputs: tuple[TensorFacts, ...]
     batch_size: int
     shapes: dict[str, tuple[int, ...]]
     samples: Samples | None
     split: Split = Split.TEST
+    at_most: int | None = None
 
     def check(self) -> None:
         """Raises: BatchFixed, DatasetMismatch."""
@@ -49,9 +54,9 @@ class Feed:
     @property
     def count(self) -> int:
         """Samples in all batches together."""
-        if self.samples:
-            return self.samples.count(self._split)
-        return self.batch_size * -(-SYNTHETIC_SAMPLES // self.batch_size)
+        whole = self.samples.count(self._split) if self.samples else SYNTHETIC_SAMPLES
+        count = whole if self.at_most is None else min(whole, max(self.at_most, self.batch_size))
+        return count if self.samples else self.batch_size * -(-count // self.batch_size)
 
     @property
     def labels(self) -> Array | None:
@@ -64,7 +69,8 @@ class Feed:
         """All samples in order; with labels where the split that was asked for has them."""
         if self.samples:
             labelled = self.samples.has_labels(self.split)
-            yield from self.samples.batches(self._split, self.batch_size, with_labels=labelled)
+            within = _spread(self.count, self.samples.count(self._split))
+            yield from self.samples.batches(self._split, self.batch_size, with_labels=labelled, within=within)
         else:
             count = self.count // self.batch_size
             for inputs in random_batches(self.inputs, self.shapes, count=count, batch_size=self.batch_size):
@@ -73,3 +79,8 @@ class Feed:
     @property
     def _split(self) -> Split:
         return self.split if self.samples and self.samples.has(self.split) else Split.CALIBRATION
+
+
+def _spread(count: int, whole: int) -> Array | None:
+    """`count` positions out of `whole`, evenly spaced: a file may be sorted by class. None for all."""
+    return None if count == whole else np.linspace(0, whole - 1, count).astype(np.int64)

@@ -13,13 +13,13 @@ import numpy as np
 from whetstone.contract.failures import FailureCode
 from whetstone.contract.jobs import Measurement
 from whetstone.contract.reports import Conditions, Estimate, Latency, Measured, OperatorTime
-from whetstone.contract.targets import Target
+from whetstone.contract.targets import AS_USUAL, RuntimeSettings, Target
 from workers.engine.errors import EngineError
 from workers.engine.measure.protocol import Closed
 from workers.engine.measure.rounds import Rounds, compare
 from workers.engine.measure.sessions import SESSIONS, Sessions
 from workers.engine.measure.side import Side
-from workers.engine.measure.statistics import Floats, needed_samples, percentile
+from workers.engine.measure.statistics import Floats, needed_samples, percentile, scaled
 from workers.engine.targets.processor import OtherWork, busy_cores, usable_cores
 from workers.engine.targets.runtime import Arrays
 
@@ -46,12 +46,20 @@ class TooManyThreads(EngineError):
 
 @dataclass(frozen=True)
 class Contest:
-    """The two delivered files of one target, and one batch for both."""
+    """The two delivered files of one target, and one batch for both. The settings are the result's: the original has
+    the target's own.
+    """
 
     target: Target
     original: Path
     result: Path
     inputs: Arrays
+    settings: RuntimeSettings = AS_USUAL
+
+    @property
+    def calls(self) -> int:
+        """How many calls the result makes in the time of one: what a speed-up in samples a second is multiplied by."""
+        return self.settings.streams or 1
 
 
 @dataclass(frozen=True)
@@ -75,7 +83,7 @@ def measure(contest: Contest, how: Measurement, scratch: Path, watch: Watch, see
     return Timing(
         original=_measured(contest.original, [load for load, _ in bench.loads], bench.ends[0], sessions.original),
         result=_measured(contest.result, [load for _, load in bench.loads], bench.ends[1], sessions.result),
-        speedup=sessions.speedup,
+        speedup=scaled(sessions.speedup, contest.calls),
         conditions=_conditions(how, cores, sessions, load_before, others.share()),
     )
 
@@ -108,7 +116,9 @@ class Bench:
         contest = self.contest
         with (
             Side(contest.target, contest.original, contest.inputs, self.cores, folder / "original") as original,
-            Side(contest.target, contest.result, contest.inputs, self.cores, folder / "result") as result,
+            Side(
+                contest.target, contest.result, contest.inputs, self.cores, folder / "result", contest.settings
+            ) as result,
         ):
             self.loads.append((original.load(), result.load()))
             self.rounds.append(
@@ -120,7 +130,7 @@ class Bench:
 
     def _seen(self, rounds: Rounds) -> None:
         share = (len(self.rounds) + min(1.0, rounds.seconds * SESSIONS / self.seconds)) / SESSIONS
-        self.watch(share, rounds.speedup.value)
+        self.watch(share, self.contest.calls * rounds.speedup.value)
 
 
 def cores_for(threads: int | None) -> tuple[int, ...]:

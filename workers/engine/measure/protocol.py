@@ -7,7 +7,7 @@ from pydantic import Field, TypeAdapter
 
 from whetstone.contract.failures import Failure
 from whetstone.contract.reports import OperatorTime
-from whetstone.contract.targets import Target
+from whetstone.contract.targets import AS_USUAL, RuntimeSettings, Target
 from whetstone.contract.types import Bytes, Contract, Milliseconds
 
 
@@ -16,6 +16,7 @@ class Load(Contract):
 
     do: Literal["load"] = "load"
     target: Target
+    settings: RuntimeSettings = AS_USUAL
     artifact: Path
     inputs: dict[str, Path]
     cores: tuple[int, ...]
@@ -45,8 +46,11 @@ class Loaded(Contract):
 
 
 class Timed(Contract):
+    """`peak_memory` is that of the process so far."""
+
     said: Literal["timed"] = "timed"
     times_ns: tuple[int, ...]
+    peak_memory: Bytes
 
 
 class Closed(Contract):

@@ -29,7 +29,7 @@ class Runner:
     def __init__(self, order: Load) -> None:
         os.sched_setaffinity(0, order.cores)
         self._order = order
-        self._runtime = runtime_for(order.target)
+        self._runtime = runtime_for(order.target, order.settings)
         self._file = self._runtime.unpack(order.artifact, order.scratch)
         self._inputs: dict[str, Array] = {name: np.load(file) for name, file in order.inputs.items()}
         started = perf_counter_ns()
@@ -84,7 +84,7 @@ def serve(commands: TextIO) -> Iterator[Loaded | Timed | Closed | Refused]:
                 runner = Runner(command)
                 yield Loaded(cold_load_ms=runner.cold_load_ms)
             case Burst() if runner:
-                yield Timed(times_ns=runner.burst(command.runs, command.settle))
+                yield Timed(times_ns=runner.burst(command.runs, command.settle), peak_memory=peak_memory())
             case Close() if runner:
                 yield runner.close()
             case Burst() | Close():

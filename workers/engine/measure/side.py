@@ -13,7 +13,7 @@ import numpy as np
 
 import workers
 from whetstone.contract.failures import Failure, FailureCode
-from whetstone.contract.targets import Target
+from whetstone.contract.targets import AS_USUAL, RuntimeSettings, Target
 from workers.engine.errors import EngineError
 from workers.engine.measure.protocol import ANSWER, Burst, Close, Closed, Load, Loaded, Refused, Timed
 from workers.engine.targets.runtime import Arrays
@@ -44,15 +44,25 @@ class RunnerRefused(EngineError):
 class Side:
     """A context: the process ends with it. Every method raises RuntimeCrashed or RunnerRefused.
 
-    `artifact` is the delivered file, `inputs` one batch; the process is pinned to `cores`, with one thread on each,
-    and `scratch` is a folder of its own.
+    `artifact` is the delivered file, `inputs` one batch; the process is pinned to `cores`, with one thread on each
+    unless the `settings` say otherwise, and `scratch` is a folder of its own.
     """
 
-    def __init__(self, target: Target, artifact: Path, inputs: Arrays, cores: tuple[int, ...], scratch: Path) -> None:
+    def __init__(
+        self,
+        target: Target,
+        artifact: Path,
+        inputs: Arrays,
+        cores: tuple[int, ...],
+        scratch: Path,
+        settings: RuntimeSettings = AS_USUAL,
+    ) -> None:
         scratch.mkdir(parents=True, exist_ok=True)
         self._errors = scratch / "stderr.txt"
         files = _write(inputs, scratch)
-        self._order = Load(target=target, artifact=artifact, inputs=files, cores=cores, scratch=scratch)
+        self._order = Load(
+            target=target, settings=settings, artifact=artifact, inputs=files, cores=cores, scratch=scratch
+        )
         self._process = _start(scratch, self._errors)
         self._commands, self._answers = _open(self._process.stdin), _open(self._process.stdout)
 
@@ -69,6 +79,10 @@ class Side:
     def load(self) -> float:
         """The time of the first load in this process, in milliseconds."""
         return self._ask(self._order, Loaded).cold_load_ms
+
+    def peak_memory(self) -> int:
+        """The largest resident size of the process, in bytes, once the model is loaded and has run."""
+        return self._ask(Burst(runs=1), Timed).peak_memory
 
     def burst(self, runs: int, settle: int = 0) -> list[float]:
         """Times of single calls, in milliseconds."""

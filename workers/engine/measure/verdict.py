@@ -9,6 +9,9 @@ from workers.engine.measure.statistics import scaled
 
 MEGABYTE = 1_000_000
 MEDIAN = 50
+DEFAULT_MAX_DROP = 0.5
+LEAST_MEMORY_GAIN = 1.02
+"""How much less memory a process must take: two starts of the same one differ by a percent."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +38,25 @@ class Loss:
         return f"{abs(self.drop.value):.3g} {self.what} {'gained' if gained else 'lost'}"
 
 
+def allowed_drop(budget: Budget, accuracy: Accuracy | None) -> float:
+    """What may be lost, in the unit of `max_drop`. Never below zero: where the original itself has less than
+    `min_accuracy`, a result must at least be no worse.
+    """
+    if budget.min_accuracy is None or accuracy is None or accuracy.metric is not Metric.ACCURACY:
+        return DEFAULT_MAX_DROP if budget.max_drop is None else budget.max_drop
+    room = max(0.0, 100 * (accuracy.original - budget.min_accuracy))
+    return room if budget.max_drop is None else min(room, budget.max_drop)
+
+
 def judge(budget: Budget, seen: Evidence) -> Verdict:
     """Improved, no gain or over budget, and in one sentence why."""
-    loss = loss_of(seen.accuracy, seen.fidelity)
-    harm = _too_lossy(budget, loss) or _no_better(budget, seen)
+    loss, allowed = loss_of(seen.accuracy, seen.fidelity), allowed_drop(budget, seen.accuracy)
+    harm = _too_lossy(budget, loss, allowed) or _no_better(budget, seen)
     if harm:
         return Verdict(kind=VerdictKind.NO_GAIN, reason=f"The original is returned: {harm}.")
-    gain = f"{_gains(budget, seen)}, with {loss} ({budget.max_drop:g} allowed)"
-    missed = [limit for limit in (_latency_missed(budget, seen), _size_missed(budget, seen)) if limit]
+    gain = f"{_gains(budget, seen)}, with {loss} ({allowed:.3g} allowed)"
+    limits = (_accuracy_missed(budget, seen), _latency_missed(budget, seen), _size_missed(budget, seen))
+    missed = [limit for limit in limits if limit]
     if missed:
         return Verdict(
             kind=VerdictKind.OVER_BUDGET, reason=f"Better, but {' and '.join(missed)}; the result is {gain}."
@@ -64,23 +78,26 @@ def loss_of(accuracy: Accuracy | None, fidelity: Fidelity) -> Loss:
     return Loss(Estimate(value=away, low=away, high=away), "percent of cosine similarity to the original")
 
 
-def _too_lossy(budget: Budget, loss: Loss) -> str | None:
-    allowed = f"{budget.max_drop:g} allowed"
-    if loss.drop.value > budget.max_drop:
+def _too_lossy(budget: Budget, loss: Loss, limit: float) -> str | None:
+    allowed = f"{limit:.3g} allowed"
+    if loss.drop.value > limit:
         return f"{loss}, {allowed}"
-    if budget.assurance is Assurance.INTERVAL and loss.drop.high > budget.max_drop:
+    if budget.assurance is Assurance.INTERVAL and loss.drop.high > limit:
         return f"{loss}, but it may be up to {loss.drop.high:.3g} ({_interval(loss.drop)}), {allowed}"
     return None
 
 
 def _no_better(budget: Budget, seen: Evidence) -> str | None:
     match budget.objective:
-        case Objective.LATENCY:
+        case Objective.LATENCY | Objective.THROUGHPUT:
             return _not_faster(seen)
         case Objective.SIZE:
             return None if seen.result.size < seen.original.size else f"the result is {_size(seen)}"
         case Objective.ACCURACY:
             return _not_more_accurate(seen.accuracy)
+        case Objective.MEMORY:
+            enough = seen.original.peak_memory >= LEAST_MEMORY_GAIN * seen.result.peak_memory
+            return None if enough else f"its process takes {_memory(seen)}"
         case _:
             assert_never(budget.objective)
 
@@ -97,6 +114,17 @@ def _not_faster(seen: Evidence) -> str | None:
     if not seen.conditions.valid:
         return f"the measurement cannot be relied on ({'; '.join(seen.conditions.invalid_because)})"
     return None if seen.speedup.low > 1 else f"the result is not faster with confidence, it is {_speed(seen)}"
+
+
+def _accuracy_missed(budget: Budget, seen: Evidence) -> str | None:
+    """Only where the original itself has less than `min_accuracy`: else too much was lost."""
+    limit, accuracy = budget.min_accuracy, seen.accuracy
+    if limit is None or accuracy is None or accuracy.metric is not Metric.ACCURACY or accuracy.result >= limit:
+        return None
+    return (
+        f"its accuracy of {accuracy.result:.4g} is below min_accuracy ({limit:g}), as is the original's "
+        f"({accuracy.original:.4g})"
+    )
 
 
 def _latency_missed(budget: Budget, seen: Evidence) -> str | None:
@@ -119,12 +147,27 @@ def _size_missed(budget: Budget, seen: Evidence) -> str | None:
 
 def _gains(budget: Budget, seen: Evidence) -> str:
     """What the budget asked for comes first."""
-    gains = [_speed(seen), _size(seen)]
-    return " and ".join(gains if budget.objective is Objective.LATENCY else reversed(gains))
+    speed, size = _speed(seen), _size(seen)
+    match budget.objective:
+        case Objective.LATENCY:
+            return f"{speed} and {size}"
+        case Objective.THROUGHPUT:
+            return f"{speed} in samples a second, and {size}"
+        case Objective.SIZE | Objective.ACCURACY:
+            return f"{size} and {speed}"
+        case Objective.MEMORY:
+            return f"in need of {_memory(seen)}, {size} and {speed}"
+        case _:
+            assert_never(budget.objective)
 
 
 def _speed(seen: Evidence) -> str:
     return f"{seen.speedup.value:.3g} times as fast ({_interval(seen.speedup)})"
+
+
+def _memory(seen: Evidence) -> str:
+    result, original = seen.result.peak_memory / MEGABYTE, seen.original.peak_memory / MEGABYTE
+    return f"{result:.3g} MB of memory, the original's {original:.3g} MB"
 
 
 def _size(seen: Evidence) -> str:

@@ -24,6 +24,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "percent": wording.percent,
     "recipe": wording.recipe,
     "searched": wording.searched,
+    "settings": wording.settings,
     "seconds": wording.seconds,
     "signed": wording.signed,
     "size": wording.size,

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from whetstone.contract.passes import Pass
 from whetstone.contract.reports import Estimate, Latency, Metric, SearchSummary, TargetReport, VerdictKind
 from whetstone.contract.search import Ended
+from whetstone.contract.targets import RuntimeSettings
 
 MINUS = "\N{MINUS SIGN}"
 SECOND_MS = 1000
@@ -14,6 +15,9 @@ UNITS = ("B", "kB", "MB", "GB", "TB")
 THOUSAND = 1000
 LARGE = 100
 PERCENTS = (50, 90, 99)
+
+NOISY = 0.2
+"""The share of the cores' time from which on other work is worth a word."""
 
 HEADLINES = {
     VerdictKind.IMPROVED: "Improved",
@@ -145,9 +149,12 @@ ENDED = {
 def searched(summary: SearchSummary) -> str:
     """How a search went, in a sentence."""
     crashed = f", of which {summary.crashed} crashed" if summary.crashed else ""
-    return (
+    told = (
         f"{summary.trials} candidates in {seconds(summary.seconds)}{crashed}; it ended because {ENDED[summary.ended]}."
     )
+    if summary.disturbed <= NOISY:
+        return told
+    return f"{told} Other work took {summary.disturbed:.0%} of the cores' time meanwhile, so the choice may be wrong."
 
 
 def recipe(passes: Sequence[Pass]) -> str:
@@ -155,8 +162,14 @@ def recipe(passes: Sequence[Pass]) -> str:
     return " → ".join(_short(config) for config in passes)
 
 
+def settings(told: RuntimeSettings) -> str:
+    """What a runtime was told, to be put behind something; empty where it was told nothing."""
+    changed = told.model_dump(mode="json", exclude_none=True)
+    return "".join(f" · {name.replace('_', ' ')} {value}" for name, value in changed.items())
+
+
 def _short(config: Pass) -> str:
-    told = config.model_dump(mode="json", exclude_defaults=True, exclude={"kind"})
+    told = config.model_dump(mode="json", exclude_defaults=True, exclude_none=True, exclude={"kind"})
     settings = ", ".join(f"{name} {_plain(value)}" for name, value in told.items())
     return f"{config.kind} ({settings})" if settings else config.kind
 

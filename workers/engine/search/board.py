@@ -3,17 +3,23 @@
 from collections.abc import Iterator
 
 from whetstone.contract.jobs import Budget
+from whetstone.contract.passes import Pass
 from whetstone.contract.reports import Candidate
-from whetstone.contract.targets import Target
+from whetstone.contract.targets import AS_USUAL, RuntimeSettings, Target
 from whetstone.contract.trials import Mark, Proposal, Score, Trial
-from workers.engine.search.front import best, front, reason
+from workers.engine.measure.verdict import MEGABYTE, allowed_drop
+from workers.engine.report.wording import recipe as in_words
+from workers.engine.search.front import best, front, nearest_miss, reason, seen, value
+
+Recipe = tuple[Pass, ...]
 
 
 class Board:
     """Every trial in order."""
 
-    def __init__(self, budget: Budget, tried: tuple[Trial, ...]) -> None:
-        self._budget = budget
+    def __init__(self, budget: Budget, targets: tuple[Target, ...], tried: tuple[Trial, ...] = ()) -> None:
+        self.budget = budget
+        self.targets = targets
         self._trials = {trial.proposal: trial for trial in tried}
 
     def __contains__(self, proposal: Proposal) -> bool:
@@ -29,47 +35,101 @@ class Board:
     def add(self, trial: Trial) -> None:
         self._trials[trial.proposal] = trial
 
-    def trial(self, proposal: Proposal) -> Trial | None:
-        return self._trials.get(proposal)
+    def trial(self, recipe: Recipe) -> Trial | None:
+        return self._trials.get(Proposal(recipe=recipe))
 
     def scores(self, target: Target) -> dict[Proposal, Score]:
         """Of every candidate that has one on this target."""
-        marks = ((trial.proposal, mark) for trial in self._trials.values() for mark in trial.marks)
-        return {proposal: mark.score for proposal, mark in marks if mark.target is target and mark.score}
+        return {proposal: mark.score for proposal, mark in self._marks(target).items() if mark.score}
+
+    def _marks(self, target: Target) -> dict[Proposal, Mark]:
+        found = ((trial.proposal, mark) for trial in self._trials.values() for mark in trial.marks)
+        return {proposal: mark for proposal, mark in found if mark.target is target}
 
     def best(self, target: Target) -> Proposal | None:
         """None where nothing serves the budget better than the original."""
-        scores = self.scores(target)
-        index = best(list(scores.values()), self._budget)
-        return None if index is None else list(scores)[index]
+        return best(self.scores(target), self.budget)
 
-    def candidates(self, targets: tuple[Target, ...], chosen: dict[Target, Proposal | None]) -> Iterator[Candidate]:
-        """One sentence for each candidate on each target: why it was chosen, kept or dropped."""
-        for target in targets:
+    def settings(self, target: Target) -> RuntimeSettings:
+        """Those of the best so far."""
+        proposal = self.best(target)
+        return AS_USUAL if proposal is None else self._marks(target)[proposal].settings
+
+    def seen(self, recipe: Recipe) -> list[Score]:
+        """What a recipe got, on the targets it could be tried on."""
+        trial = self.trial(recipe)
+        return [mark.score for mark in trial.marks if mark.score] if trial else []
+
+    def lossy(self, recipe: Recipe) -> bool:
+        """Whether a recipe that was tried failed or lost too much, on any target."""
+        trial = self.trial(recipe)
+        if trial is None:
+            return False
+        lost = any(mark.score is None or mark.score.lost > mark.score.allowed for mark in trial.marks)
+        return lost or trial.failed is not None
+
+    def promise(self, recipe: Recipe) -> float:
+        """Times as good as the original by the objective on the target that it helps most, whatever it lost; 0 where it
+        could not be tried.
+        """
+        return max((value(score, self.budget.objective) for score in self.seen(recipe)), default=0.0)
+
+    def allowed(self) -> float:
+        """What may be lost: as the trials say, which know the original's accuracy."""
+        found = (score.allowed for target in self.targets for score in self.scores(target).values())
+        return min(found, default=allowed_drop(self.budget, None))
+
+    def misses(self) -> Iterator[str]:
+        """For each target where no candidate keeps every limit: which came nearest."""
+        for target in self.targets:
             scores = self.scores(target)
-            on_front = dict(zip(scores, front(list(scores.values())), strict=True))
-            for trial in self._trials.values():
-                proposal = trial.proposal
-                mark = next((mark for mark in trial.marks if mark.target is target), Mark(target=target))
-                is_chosen, kept = chosen[target] == proposal, on_front.get(proposal, False)
-                yield self._candidate(trial, mark, is_chosen=is_chosen, on_front=kept)
+            nearest = nearest_miss(scores, self.budget)
+            if nearest is not None:
+                score = scores[nearest]
+                has = f"{score.latency_ms:.3g} ms, {score.size / MEGABYTE:.3g} MB, {seen(score)}"
+                yield f"On {target} no candidate keeps every limit; {in_words(nearest.recipe)} comes nearest: {has}."
 
-    def _candidate(self, trial: Trial, mark: Mark, *, is_chosen: bool, on_front: bool) -> Candidate:
-        score = mark.score
+    def candidates(self, chosen: dict[Target, Proposal | None]) -> Iterator[Candidate]:
+        """One sentence for each candidate on each target: why it was chosen, kept or dropped."""
+        for target in self.targets:
+            scores, marks = self.scores(target), self._marks(target)
+            on_front = dict(zip(scores, front(list(scores.values())), strict=True))
+            for proposal, trial in self._trials.items():
+                if not trial.marks:
+                    yield _untried(trial, Mark(target=target, settings=proposal.settings or AS_USUAL))
+                elif proposal in scores:
+                    is_chosen = chosen[target] == proposal
+                    yield self._scored(trial, marks[proposal], scores[proposal], is_chosen, on_front[proposal])
+                elif proposal in marks:
+                    yield _untried(trial, marks[proposal])
+
+    def _scored(self, trial: Trial, mark: Mark, score: Score, is_chosen: bool, on_front: bool) -> Candidate:  # noqa: FBT001 - facts of the candidate
         return Candidate(
             recipe=trial.proposal.recipe,
             target=mark.target,
-            lost=score and score.lost,
-            speedup=score and score.speedup,
-            size_ratio=score and score.size_ratio,
+            settings=mark.settings,
+            lost=score.lost,
+            speedup=score.speedup,
+            size_ratio=score.size_ratio,
+            memory_ratio=score.memory_ratio,
+            latency_ms=score.latency_ms,
+            brief=not score.full,
             front=on_front,
             chosen=is_chosen,
-            because=reason(score, self._budget, chosen=is_chosen, on_front=on_front) if score else _why(trial, mark),
+            because=reason(score, self.budget, chosen=is_chosen, on_front=on_front),
         )
 
 
-def _why(trial: Trial, mark: Mark) -> str:
-    """Why there is no score."""
-    if trial.crashed:
-        return f"Crashed, and not tried again: {trial.failed}"
-    return f"Could not be tried: {mark.failed or trial.failed}"
+def _untried(trial: Trial, mark: Mark) -> Candidate:
+    why = f"Crashed, and not tried again: {trial.failed}" if trial.crashed else None
+    return Candidate(
+        recipe=trial.proposal.recipe,
+        target=mark.target,
+        settings=mark.settings,
+        lost=None,
+        speedup=None,
+        size_ratio=None,
+        front=False,
+        chosen=False,
+        because=why or f"Could not be tried: {mark.failed or trial.failed}",
+    )

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from whetstone.contract.jobs import ArtifactKind
 from whetstone.contract.reports import PassReport
-from whetstone.contract.targets import Target
+from whetstone.contract.targets import RuntimeSettings, Target
 from whetstone.contract.trials import Proposal
 from whetstone.contract.types import Contract, FileName
 from workers.engine.request import MadeFile
@@ -18,9 +18,10 @@ ZIP = "application/zip"
 
 
 class Kept(Contract):
-    """The best candidate of one target: the file that holds its graph, and what each pass did."""
+    """The best candidate of one target: the file that holds its graph, how it is loaded, and what each pass did."""
 
     target: Target
+    settings: RuntimeSettings
     proposal: Proposal
     file: FileName
     passes: tuple[PassReport, ...]

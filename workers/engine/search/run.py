@@ -5,12 +5,12 @@ import time
 from collections.abc import Callable
 
 from whetstone.contract.datasets import Split
-from whetstone.contract.jobs import ArtifactKind
+from whetstone.contract.jobs import ArtifactKind, Objective
 from whetstone.contract.reports import SearchSummary
 from whetstone.contract.search import Ended
 from whetstone.contract.steps import InputRole, Searched, SearchRecipe, Winner
-from whetstone.contract.targets import Target
-from whetstone.contract.trials import Mark, Proposal, Trial
+from whetstone.contract.targets import AS_USUAL, Target
+from whetstone.contract.trials import Mark, Proposal, Score, Trial
 from workers.engine.data.fit import fitting_samples
 from workers.engine.data.samples import Samples
 from workers.engine.errors import EngineError
@@ -19,18 +19,30 @@ from workers.engine.graph.reasons import reason_of
 from workers.engine.importers.detect import open_model
 from workers.engine.measure.feed import Feed
 from workers.engine.measure.latency import cores_for
+from workers.engine.measure.verdict import allowed_drop
 from workers.engine.outcome import ONNX, saved
 from workers.engine.report.wording import recipe as in_words
 from workers.engine.request import Done, Log, MadeFile, Message, Progress, Request, Tried, Trying
 from workers.engine.search.board import Board
+from workers.engine.search.front import least, overrun, value
 from workers.engine.search.keeping import Best, Kept
+from workers.engine.search.kitchen import Kitchen, Made
+from workers.engine.search.learned import Lessons
+from workers.engine.search.prior import Prior
+from workers.engine.search.runtime import applies
 from workers.engine.search.space import Known, proposals
-from workers.engine.search.trial import Bench, Kitchen, Made
+from workers.engine.search.trial import Bench
+from workers.engine.targets.processor import OtherWork, usable_cores
 
 Tell = Callable[[Message], None]
 LEAST_SECONDS = 60.0
 LONGEST_SHARE = 0.5
 """What one candidate may take: so much of the whole limit, or a minute where that is less, and no more than is left."""
+
+SLACK = 1.1
+"""How far a brief timing may be off: what comes so near to the best so far is looked at in full."""
+
+TWO_CLASSES = 2
 
 
 def search(request: Request, task: SearchRecipe, tell: Tell) -> Done:
@@ -44,9 +56,9 @@ class _Search:
     """The loop: stops by itself at the limit, and can be stopped anywhere without losing its best."""
 
     def __init__(self, request: Request, task: SearchRecipe, tell: Tell) -> None:
-        self._began = time.monotonic()
+        self._began, self._others = time.monotonic(), OtherWork(usable_cores())
         self._request, self._task, self._tell = request, task, tell
-        self._board = Board(task.budget, task.tried)
+        self._board = Board(task.budget, task.targets, task.tried)
         self._folder = request.scratch / "search"
         self._best = Best(self._folder / "best", request.inputs.get(InputRole.CHECKPOINT))
 
@@ -58,14 +70,8 @@ class _Search:
         return done
 
     def _look_for_better(self, original: Graph) -> Ended:
-        task = self._task
-        samples = fitting_samples(self._request.inputs.get(InputRole.DATASET), self._request.scratch, original.inputs)
-        threads = len(cores_for(task.measurement.threads))
-        self._benches = self._set_up(original, samples, threads)
-        self._kitchen = Kitchen(original, samples, self._request.scratch, threads)
-        known = Known(original, samples is not None, task.budget.objective, task.budget.max_drop, lossy=self._is_lossy)
-        for recipe in proposals(known):
-            proposal = Proposal(recipe=recipe)
+        known = self._set_up(original)
+        for proposal in proposals(known):
             if proposal in self._board:
                 continue
             if ended := self._over():
@@ -74,11 +80,45 @@ class _Search:
             self._try(proposal)
         return Ended.EXHAUSTED
 
-    def _set_up(self, original: Graph, samples: Samples | None, threads: int) -> dict[Target, Bench]:
-        task = self._task
+    def _set_up(self, original: Graph) -> Known:
+        """Open what candidates are tried on: the samples, and the original in every target."""
+        task, scratch = self._task, self._request.scratch
+        samples = fitting_samples(self._request.inputs.get(InputRole.DATASET), scratch, original.inputs)
         feed = Feed(original.inputs, task.measurement.batch_size, task.input_shapes, samples, Split.CALIBRATION)
         feed.check()
-        return {target: Bench(target, original, feed, threads, self._folder) for target in task.targets}
+        cores = cores_for(task.measurement.threads)
+        self._benches = self._set_up_targets(original, feed, cores)
+        self._kitchen = Kitchen(original, samples, self._folder / "kitchen", len(cores))
+        free = task.measurement.threads is None or task.budget.objective is Objective.THROUGHPUT
+        return Known(
+            original,
+            self._board,
+            has_data=samples is not None,
+            cores=len(cores) if free else 1,
+            lessons=self._lessons(samples),
+            order=Prior(task.history, task.budget.objective, allowed_drop(task.budget, None)),
+        )
+
+    def _set_up_targets(self, original: Graph, feed: Feed, cores: tuple[int, ...]) -> dict[Target, Bench]:
+        """A target that cannot run the original is left out, and its own step says why. If none can: raises."""
+        benches: dict[Target, Bench] = {}
+        failure: Exception | None = None
+        for target in self._task.targets:
+            try:
+                benches[target] = Bench(target, original, feed, self._task.budget, cores, self._folder)
+            except Exception as error:  # noqa: BLE001 - whatever a runtime says; the others may do well
+                self._tell(Log(line=f"{target} cannot run the original: {reason_of(error)}"[:2000]))
+                failure = error
+        if failure is not None and not benches:
+            raise failure
+        return benches
+
+    def _lessons(self, samples: Samples | None) -> Lessons | None:
+        if samples is None or not samples.has(Split.TRAIN):
+            return None
+        classes = samples.facts().classes or 0
+        labelled = samples.has_labels(Split.TRAIN) and classes > TWO_CLASSES
+        return Lessons(classes=labelled, seconds=60 * self._task.limit.minutes)
 
     @property
     def _spent(self) -> float:
@@ -92,14 +132,6 @@ class _Search:
     def _share(self) -> float:
         limit = self._task.limit
         return min(1.0, max(self._spent / (60 * limit.minutes), len(self._board) / limit.trials))
-
-    def _is_lossy(self, recipe: tuple[object, ...]) -> bool:
-        trial = self._board.trial(Proposal(recipe=recipe))
-        if trial is None:
-            return False
-        scores = [mark.score for mark in trial.marks]
-        lossy = any(score is None or score.lost > self._task.budget.max_drop for score in scores)
-        return lossy or trial.failed is not None
 
     def _allowed(self) -> float:
         """How long the next candidate may take, in seconds: one that hangs must not use up the time of the others."""
@@ -116,29 +148,48 @@ class _Search:
         except EngineError as error:
             self._note(Trial(proposal=proposal, seconds=time.monotonic() - began, failed=str(error)))
             return
-        marks = tuple(self._mark(bench, made) for bench in self._benches.values())
+        marks = tuple(self._mark(bench, proposal, made) for bench in self._benches_for(proposal))
         self._note(Trial(proposal=proposal, marks=marks, seconds=time.monotonic() - began), made)
 
-    def _mark(self, bench: Bench, made: Made) -> Mark:
+    def _benches_for(self, proposal: Proposal) -> list[Bench]:
+        settings = proposal.settings or AS_USUAL
+        return [bench for target, bench in self._benches.items() if applies(target, settings)]
+
+    def _mark(self, bench: Bench, proposal: Proposal, made: Made) -> Mark:
+        target = bench.target
+        settings = self._board.settings(target) if proposal.settings is None else proposal.settings
         try:
-            return Mark(target=bench.target, score=bench.score(made.graph))
+            score = bench.score(made.graph, settings, lambda brief: self._is_hopeful(target, brief))
         except Exception as error:  # noqa: BLE001 - a runtime says in a dozen ways that it cannot run a graph
-            return Mark(target=bench.target, failed=reason_of(error))
+            return Mark(target=target, settings=settings, failed=reason_of(error))
+        return Mark(target=target, settings=settings, score=score)
+
+    def _is_hopeful(self, target: Target, brief: Score) -> bool:
+        """Whether a second, closer look could make this the best of the target."""
+        budget, best = self._task.budget, self._board.best(target)
+        reached = SLACK * value(brief, budget.objective)
+        if best is None:
+            return reached > least(budget.objective)
+        so_far = self._board.scores(target)[best]
+        return reached > value(so_far, budget.objective) or overrun(brief, budget) < overrun(so_far, budget)
 
     def _note(self, trial: Trial, made: Made | None = None) -> None:
         self._board.add(trial)
+        improved = [mark for mark in trial.marks if self._board.best(mark.target) == trial.proposal]
+        best = self._keep(trial.proposal, made, improved) if made and improved else None
+        self._tell(Tried(trial=trial, spent=self._spent, best=best))
+
+    def _keep(self, proposal: Proposal, made: Made, improved: list[Mark]) -> MadeFile:
         number = len(self._board)
-        improved = [target for target in self._benches if self._board.best(target) == trial.proposal]
-        if made is None or not improved:
-            self._tell(Tried(trial=trial, spent=self._spent))
-            return
         path = self._folder / f"best-{number}.onnx"
         made.graph.save(path)
-        for target in improved:
-            self._best.put(path, Kept(target=target, proposal=trial.proposal, file=path.name, passes=made.passes))
+        for mark in improved:
+            kept = Kept(
+                target=mark.target, settings=mark.settings, proposal=proposal, file=path.name, passes=made.passes
+            )
+            self._best.put(path, kept)
         path.unlink()
-        packed = self._best.pack(self._request.outputs / f"best-{number}.zip")
-        self._tell(Tried(trial=trial, spent=self._spent, best=packed))
+        return self._best.pack(self._request.outputs / f"best-{number}.zip")
 
     def _say(self, message: str) -> None:
         metrics = {"trials": float(len(self._board))}
@@ -150,17 +201,23 @@ class _Search:
 
     def _done(self, original: Graph, ended: Ended) -> Done:
         files: dict[str, MadeFile] = {}
-        winners = []
+        winners, chosen = [], {}
         for target in self._task.targets:
             kept = self._best.of(target)
             source = kept.file if kept else ""
             if source not in files:
-                name = f"result-{len(files) + 1}.onnx"
-                files[source] = self._hand_over(kept, original, name)
-            winners.append(Winner(target=target, file=files[source].name, passes=kept.passes if kept else ()))
-        chosen = {target: kept.proposal if (kept := self._best.of(target)) else None for target in self._task.targets}
-        summary = SearchSummary(ended=ended, trials=len(self._board), crashed=self._board.crashed, seconds=self._spent)
-        candidates = tuple(self._board.candidates(self._task.targets, chosen))
+                files[source] = self._hand_over(kept, original, f"result-{len(files) + 1}.onnx")
+            winners.append(_winner(target, kept, files[source]))
+            chosen[target] = kept.proposal if kept else None
+        summary = SearchSummary(
+            ended=ended,
+            trials=len(self._board),
+            crashed=self._board.crashed,
+            seconds=self._spent,
+            misses=tuple(self._board.misses()),
+            disturbed=min(1.0, self._others.share()),
+        )
+        candidates = tuple(self._board.candidates(chosen))
         result = Searched(candidates=candidates, winners=tuple(winners), summary=summary)
         return Done(result=result, outputs=tuple(files.values()))
 
@@ -169,3 +226,9 @@ class _Search:
             return saved(original, self._request.outputs, name, ArtifactKind.MODEL)[0]
         shutil.copyfile(self._best.path(kept), self._request.outputs / name)
         return MadeFile(name=name, kind=ArtifactKind.MODEL, media_type=ONNX)
+
+
+def _winner(target: Target, kept: Kept | None, file: MadeFile) -> Winner:
+    if kept is None:
+        return Winner(target=target, file=file.name, passes=())
+    return Winner(target=target, settings=kept.settings, file=file.name, passes=kept.passes)

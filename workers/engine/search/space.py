@@ -1,65 +1,122 @@
-"""Which recipes are worth a try, cheap ones first; what comes next depends on what was found."""
+"""Which candidates are worth a try, cheap ones first; what comes next depends on what was found."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from whetstone.contract.jobs import Objective
-from whetstone.contract.passes import Pass, Simplify
-from whetstone.contract.quantization import Activations, ActivationType, Calibrator, Partial, Precision, Quantize
+from whetstone.contract.passes import Simplify
+from whetstone.contract.quantization import (
+    Activations,
+    ActivationType,
+    Calibrator,
+    Partial,
+    Precision,
+    Quantize,
+    Rounding,
+    Smooth,
+)
+from whetstone.contract.trials import Proposal
 from workers.engine.graph.graph import Graph
 from workers.engine.graph.layers import Layer, layers_of
 from workers.engine.passes.quantizer import STATIC_OPS
+from workers.engine.search.board import Board, Recipe
+from workers.engine.search.learned import Lessons, recovered
+from workers.engine.search.runtime import settings_for
+from workers.engine.search.structure import smaller_graphs
 
-Recipe = tuple[Pass, ...]
 HEAVY = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 FIRST_LAYERS = (1, 3)
 MOST_SENSITIVE = 8
+START: Recipe = (Simplify(),)
+FINISHES = 2
+"""How many ways to quantize are tried on a graph that was made smaller: the best ones of the graph that was not."""
+
+Order = Callable[[Iterable[Recipe]], list[Recipe]]
 
 
 @dataclass(frozen=True)
 class Known:
-    """What proposals depend on. `lossy` tells whether a recipe was found to lose more than the budget allows."""
+    """What proposals depend on.
+
+    `cores` are those that may be used, one where the measurement says how many threads there are; `lessons` None where
+    nothing can be learned; `order` puts first what did well on the tenant's earlier models.
+    """
 
     graph: Graph
+    board: Board
     has_data: bool
-    objective: Objective
-    max_drop: float
-    lossy: Callable[[Recipe], bool]
+    cores: int = 1
+    lessons: Lessons | None = None
+    order: Order = list
 
 
-def proposals(known: Known) -> Iterator[Recipe]:
-    """Recipes in the order they should be tried. Read lazily: later ones look at what earlier ones lost."""
-    start: Recipe = (Simplify(),)
-    yield start
-    yield from ((*start, config) for config in _integers(known, start))
-    yield from ((*start, config) for config in _storage(known))
+def proposals(known: Known) -> Iterator[Proposal]:
+    """Candidates in the order they should be tried. Read lazily: later ones look at what earlier ones came to."""
+    yield Proposal(recipe=START)
+    yield from _settings(known)
+    yield from map(_plain, _quantized(known))
+    if known.board.budget.objective is Objective.SIZE:
+        yield from map(_plain, known.order(_storage(known)))
+    yield from map(_plain, _smaller(known))
+    if known.board.budget.objective is not Objective.SIZE:
+        yield from map(_plain, known.order(_storage(known)))
+    yield from _settings(known)
 
 
-def _integers(known: Known, start: Recipe) -> Iterator[Quantize]:
-    if known.has_data:
-        plain = Quantize()
-        yield plain
-        yield Quantize(activations=Activations.DYNAMIC)
-        yield from _gentler(known, plain, start)
-        yield Quantize(activation_type=ActivationType.INT8)
-    else:
-        yield Quantize(activations=Activations.DYNAMIC)
-        yield Quantize(activations=Activations.DYNAMIC, per_channel=False)
+def _plain(recipe: Recipe) -> Proposal:
+    return Proposal(recipe=recipe)
 
 
-def _gentler(known: Known, plain: Quantize, start: Recipe) -> Iterator[Quantize]:
-    """Fewer operators, other ranges, layers left in float: for where the plain one loses too much, or gains little."""
+def _settings(known: Known) -> Iterator[Proposal]:
+    """What each runtime can be told, on the best of each target so far."""
+    board = known.board
+    best = dict.fromkeys(proposal.recipe for target in board.targets if (proposal := board.best(target)))
+    for recipe in best or (START,):
+        now = {board.settings(target) for target in board.targets}
+        for settings in settings_for(board.targets, board.budget.objective, known.cores):
+            if now != {settings}:
+                yield Proposal(recipe=recipe, settings=settings)
+
+
+def _quantized(known: Known) -> Iterator[Recipe]:
+    if not known.has_data:
+        dynamic = Quantize(activations=Activations.DYNAMIC)
+        yield from known.order([(*START, dynamic), (*START, dynamic.model_copy(update={"per_channel": False}))])
+        return
+    plain = (*START, Quantize())
+    first = [plain, (*START, Quantize(activations=Activations.DYNAMIC)), *_gentler(known)]
+    yield from known.order([*first, (*START, Quantize(activation_type=ActivationType.INT8))])
+    if known.board.lossy(plain):
+        yield from known.order(_more_exact(known))
+        if known.lessons:
+            yield from recovered(known.board, known.lessons, [plain])
+
+
+def _gentler(known: Known) -> Iterator[Recipe]:
+    """Fewer operators, or layers left in float: for where all of them lose too much, or gain little."""
     light = _light_ops(known.graph)
     if light:
-        yield plain.model_copy(update={"exclude_ops": light})
-    first = [layer.name for layer in layers_of(known.graph) if layer.op in HEAVY]
+        yield *START, Quantize(exclude_ops=light)
+    heavy = [layer.name for layer in layers_of(known.graph) if layer.op in HEAVY]
     for count in FIRST_LAYERS:
-        if len(first) > count:
-            yield plain.model_copy(update={"exclude": tuple(dict.fromkeys(first[:count]))})
-    if known.lossy((*start, plain)):
-        for calibrator in (Calibrator.ENTROPY, Calibrator.MSE, Calibrator.PERCENTILE):
-            yield plain.model_copy(update={"calibrator": calibrator})
-        yield plain.model_copy(update={"partial": Partial(max_drop=known.max_drop, max_trials=MOST_SENSITIVE)})
+        if len(heavy) > count:
+            yield *START, Quantize(exclude=tuple(dict.fromkeys(heavy[:count])))
+    if len(heavy) > 2:  # noqa: PLR2004 - else nothing would be left
+        yield *START, Quantize(exclude=(heavy[0], heavy[-1]))
+
+
+def _more_exact(known: Known) -> Iterator[Recipe]:
+    """What quantizing does wrong put right, other ranges, and as few layers in float as it takes."""
+    if _products(known.graph):
+        yield *START, Quantize(smooth=Smooth())
+        yield *START, Quantize(activations=Activations.DYNAMIC, smooth=Smooth())
+    yield *START, Quantize(rounding=Rounding.LEARNED, bias_correction=True)
+    yield *START, Quantize(equalize=True, bias_correction=True)
+    for calibrator in (Calibrator.ENTROPY, Calibrator.MSE, Calibrator.PERCENTILE):
+        yield *START, Quantize(calibrator=calibrator)
+    partial = Partial(max_drop=min(known.board.allowed(), 100.0), max_trials=MOST_SENSITIVE)
+    yield *START, Quantize(partial=partial)
 
 
 def _light_ops(graph: Graph) -> tuple[str, ...]:
@@ -68,14 +125,55 @@ def _light_ops(graph: Graph) -> tuple[str, ...]:
     return tuple(sorted((present & set(STATIC_OPS)) - HEAVY))
 
 
-def _storage(known: Known) -> Iterator[Quantize]:
+def _smaller(known: Known) -> Iterator[Recipe]:
+    """Graphs with less in them: as they are, then with what they lost learned again, then quantized."""
+    tried: list[Recipe] = []
+    for recipe in known.order((*START, config) for config in smaller_graphs(known.graph)):
+        if known.lessons or not any(known.board.lossy(other) for other in tried if _are_kin(other, recipe)):
+            yield recipe
+            tried.append(recipe)
+    promising = sorted(tried, key=known.board.promise, reverse=True)
+    promising = [recipe for recipe in promising if known.board.promise(recipe) > known.board.promise(START)]
+    lossy = [recipe for recipe in promising if known.board.lossy(recipe)]
+    learned: list[Recipe] = []
+    if known.lessons:
+        for recipe in recovered(known.board, known.lessons, lossy):
+            yield recipe
+            learned.append(recipe)
+    good = [
+        recipe for recipe in chain(promising, learned) if known.board.seen(recipe) and not known.board.lossy(recipe)
+    ]
+    for recipe in sorted(good, key=known.board.promise, reverse=True)[:FINISHES]:
+        yield from ((*recipe, config) for config in _best_ways(known))
+
+
+def _are_kin(one: Recipe, other: Recipe) -> bool:
+    """Whether two take the same away, more or less of it: where the gentler one lost too much the other loses more."""
+    kinds = [(config.kind, getattr(config, "granularity", None)) for config in (one[-1], other[-1])]
+    return kinds[0] == kinds[1]
+
+
+def _best_ways(known: Known) -> list[Quantize]:
+    """The ways to quantize that serve best by themselves."""
+    ways = [
+        recipe
+        for target in known.board.targets
+        for proposal in known.board.scores(target)
+        if len(recipe := proposal.recipe) == 2 and isinstance(recipe[-1], Quantize) and not known.board.lossy(recipe)  # noqa: PLR2004 - simplified and quantized, nothing else
+    ]
+    best = sorted(dict.fromkeys(ways), key=known.board.promise, reverse=True)
+    better = [recipe for recipe in best if known.board.promise(recipe) > known.board.promise(START)]
+    return [config for recipe in better[:FINISHES] if isinstance(config := recipe[-1], Quantize)]
+
+
+def _storage(known: Known) -> Iterator[Recipe]:
     """Smaller files. Where speed is wanted they seldom help on a CPU, so they come last."""
-    yield Quantize(precision=Precision.FP16)
+    yield *START, Quantize(precision=Precision.FP16)
     if _products(known.graph):
-        yield Quantize(precision=Precision.INT4)
-        if known.objective is Objective.SIZE:
-            yield Quantize(precision=Precision.INT4, block_size=128)
-            yield Quantize(activations=Activations.NONE)
+        yield *START, Quantize(precision=Precision.INT4)
+        if known.board.budget.objective is Objective.SIZE:
+            yield *START, Quantize(precision=Precision.INT4, block_size=128)
+            yield *START, Quantize(activations=Activations.NONE)
 
 
 def _products(graph: Graph) -> list[Layer]:

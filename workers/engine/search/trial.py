@@ -1,122 +1,190 @@
-"""Trying a recipe: run its passes, build it for each target, see what it loses there, and time it briefly."""
+"""Trying a graph on one target: build it there, look at it briefly, and again in full if it is still in the running."""
 
+import itertools
 import shutil
-import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from whetstone.contract.passes import Pass
-from whetstone.contract.reports import PassReport
-from whetstone.contract.targets import Target
+import numpy as np
+
+from whetstone.contract.jobs import Budget, Objective
+from whetstone.contract.targets import AS_USUAL, RuntimeSettings, Target
 from whetstone.contract.trials import Score
-from workers.engine.data.samples import Samples
 from workers.engine.graph.graph import Graph
 from workers.engine.measure.decision import thresholds_of
 from workers.engine.measure.evaluation import evaluate
 from workers.engine.measure.feed import Feed
-from workers.engine.measure.verdict import loss_of
-from workers.engine.outcome import pass_report
-from workers.engine.passes.graph_pass import Context
-from workers.engine.passes.sequence import make
+from workers.engine.measure.side import Side
+from workers.engine.measure.verdict import allowed_drop, loss_of
 from workers.engine.targets.choose import delivered_name, runtime_for
-from workers.engine.targets.runtime import Session
+from workers.engine.targets.runtime import Array, Arrays, Session
 
-Recipe = tuple[Pass, ...]
 BURST_SECONDS = 0.02
-ROUNDS = 15
 PAUSE_SECONDS = 0.002
+LEAST_ROUNDS = 3
+UNDISTURBED = 0.1
+"""The quantile of the calls that is compared."""
+
+REMEMBERED_BYTES = 256 * 2**20
+
+
+LEAST_SAMPLES = 32
 
 
 @dataclass(frozen=True)
-class Made:
-    """A graph that a recipe made, and what each pass did."""
+class Depth:
+    """How closely a candidate is looked at: on at most so many samples, timed in at most so many rounds; and so many
+    seconds for either, but never on less than `LEAST_SAMPLES` and `LEAST_ROUNDS`.
+    """
 
-    graph: Graph
-    passes: tuple[PassReport, ...]
+    samples: int
+    rounds: int
+    seconds: float
 
 
-class Kitchen:
-    """Runs recipes; a graph whose recipe begins another's is kept, so that no pass runs twice."""
-
-    def __init__(self, original: Graph, samples: Samples | None, scratch: Path, threads: int) -> None:
-        self._samples, self._scratch, self._threads = samples, scratch, threads
-        self._made: dict[Recipe, Made] = {(): Made(original, ())}
-
-    def make(self, recipe: Recipe, say: Callable[[str], None]) -> Made:
-        """Raises EngineError where a pass refuses or fails."""
-        if recipe in self._made:
-            return self._made[recipe]
-        before = self.make(recipe[:-1], say)
-        context = Context(self._scratch, self._threads, lambda _share, message, _metrics: say(message))
-        began = time.monotonic()
-        outcome = make(recipe[-1]).apply(before.graph, self._samples, context)
-        size = outcome.graph.model.ByteSize()
-        report = pass_report(len(recipe) - 1, recipe[-1], outcome, time.monotonic() - began, size)
-        made = Made(outcome.graph, (*before.passes, report))
-        if len(recipe) == 1:  # only what others begin with is worth its memory
-            self._made[recipe] = made
-        return made
+BRIEF = Depth(samples=128, rounds=7, seconds=1.0)
+FULL = Depth(samples=2000, rounds=31, seconds=6.0)
 
 
 @dataclass(frozen=True)
 class Built:
-    """A graph in one target's runtime: the delivered file's size, and a loaded session."""
+    """A graph in one target's runtime: the delivered file and its size, and a loaded session."""
 
+    file: Path
     size: int
     session: Session
+
+
+class Remembered:
+    """The original: its outputs on the same batches in the same order are computed once, as far as memory goes."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._outputs: list[dict[str, Array]] = []
+        self._bytes = 0
+        self._place = itertools.count()
+
+    def begin(self) -> None:
+        """The batches come from the first one again."""
+        self._place = itertools.count()
+
+    def run(self, inputs: Arrays) -> dict[str, Array]:
+        place = next(self._place)
+        if place < len(self._outputs):
+            return self._outputs[place]
+        outputs = self._session.run(inputs)
+        if place == len(self._outputs) and self._bytes < REMEMBERED_BYTES:
+            self._outputs.append(outputs)
+            self._bytes += sum(array.nbytes for array in outputs.values())
+        return outputs
+
+    def bind(self, inputs: Arrays) -> Callable[[], object]:
+        return self._session.bind(inputs)
 
 
 class Bench:
     """One target with the original on it, against which candidates are tried."""
 
-    def __init__(self, target: Target, original: Graph, feed: Feed, threads: int, scratch: Path) -> None:
+    def __init__(
+        self, target: Target, original: Graph, feed: Feed, budget: Budget, cores: tuple[int, ...], scratch: Path
+    ) -> None:
         self.target = target
-        self._feed, self._threads, self._scratch = feed, threads, scratch
+        self._budget, self._cores = budget, cores
+        self._folder = scratch / target.replace("/", "-")
         self._thresholds = thresholds_of(original)
-        self._original = self._build(original, scratch / f"{target.replace('/', '-')}-original")
+        self._inputs = next(iter(feed.batches())).inputs
+        self._original = self._build(original, self._folder / "original", AS_USUAL)
+        self._feeds = {depth: self._part_of(feed, depth) for depth in (BRIEF, FULL)}
+        self._outputs = {depth: Remembered(self._original.session) for depth in self._feeds}
+        self._memory = self._peak(self._original, AS_USUAL) if budget.objective is Objective.MEMORY else None
 
-    def _build(self, graph: Graph, folder: Path) -> Built:
+    def _build(self, graph: Graph, folder: Path, settings: RuntimeSettings) -> Built:
         folder.mkdir(parents=True)
-        runtime = runtime_for(self.target)
+        runtime = runtime_for(self.target, settings)
         graph.save(folder / "graph.onnx")
         artifact = folder / delivered_name(self.target)
         runtime.convert(folder / "graph.onnx", artifact)
-        session = runtime.load(runtime.unpack(artifact, folder), self._threads)
-        return Built(artifact.stat().st_size, session)
+        session = runtime.load(runtime.unpack(artifact, folder), len(self._cores))
+        return Built(artifact, artifact.stat().st_size, session)
 
-    def score(self, graph: Graph) -> Score:
-        """Raises EngineError where the target cannot build or run the graph."""
-        folder = self._scratch / f"{self.target.replace('/', '-')}-candidate"
+    def _part_of(self, feed: Feed, depth: Depth) -> Feed:
+        """As many samples as the original can do in the time."""
+        in_time = int(feed.batch_size * depth.seconds / _quickest(self._original.session.bind(self._inputs)))
+        return replace(feed, at_most=max(LEAST_SAMPLES, min(depth.samples, in_time)))
+
+    def score(self, graph: Graph, settings: RuntimeSettings, hopeful: Callable[[Score], bool]) -> Score:
+        """A brief look, and a full one at what is `hopeful` after it. Raises EngineError where the target cannot build
+        or run the graph.
+        """
+        folder = self._folder / "candidate"
         try:
-            built = self._build(graph, folder)
-            accuracy, fidelity = evaluate(
-                self._original.session, built.session, self._feed, self._thresholds, lambda _done: None
-            )
-            lost = loss_of(accuracy, fidelity).drop.value
-            return Score(
-                lost=lost, speedup=self._times_as_fast(built.session), size_ratio=self._original.size / built.size
-            )
+            built = self._build(graph, folder, settings)
+            memory = self._memory / self._peak(built, settings) if self._memory else None
+            score, at_least = self._look(built, settings, memory, BRIEF)
+            if at_least > score.allowed or not hopeful(score):
+                return score
+            return self._look(built, settings, memory, FULL)[0]
         finally:
             shutil.rmtree(folder, ignore_errors=True)  # dozens of candidates would fill the disk
 
-    def _times_as_fast(self, candidate: Session) -> float:
-        """The median ratio of bursts in turns: brief, and only good for choosing."""
-        inputs = next(iter(self._feed.batches())).inputs
-        calls = self._original.session.bind(inputs), candidate.bind(inputs)
-        runs = [max(1, int(BURST_SECONDS / max(_seconds(call, 3), 1e-6))) for call in calls]
-        ratios = []
-        for _ in range(ROUNDS):
-            before, after = (_seconds(call, count) for call, count in zip(calls, runs, strict=True))
-            ratios.append(before / after)
-            time.sleep(PAUSE_SECONDS)
-        return statistics.median(ratios)
+    def _look(self, built: Built, settings: RuntimeSettings, memory: float | None, depth: Depth) -> tuple[Score, float]:
+        """The score, and the least that is lost with confidence."""
+        feed, original = self._feeds[depth], self._outputs[depth]
+        original.begin()
+        accuracy, fidelity = evaluate(original, built.session, feed, self._thresholds, lambda _done: None)
+        drop = loss_of(accuracy, fidelity).drop
+        ratio, latency_ms = self._times_as_fast(built.session, depth)
+        score = Score(
+            lost=drop.value,
+            allowed=allowed_drop(self._budget, accuracy),
+            speedup=ratio * (settings.streams or 1),
+            size_ratio=self._original.size / built.size,
+            memory_ratio=memory,
+            latency_ms=latency_ms,
+            size=built.size,
+            full=depth is FULL,
+        )
+        return score, drop.low
+
+    def _times_as_fast(self, candidate: Session, depth: Depth) -> tuple[float, float]:
+        """The ratio of undisturbed calls, in bursts by turns, and the candidate's milliseconds: only good for choosing.
+
+        A quick call is seldom interrupted, so the quicker ones say what it takes, even on a machine with other work.
+        """
+        calls = self._original.session.bind(self._inputs), candidate.bind(self._inputs)
+        runs = [max(1, int(BURST_SECONDS / _quickest(call))) for call in calls]
+        times: tuple[list[float], list[float]] = ([], [])
+        end, rounds = time.monotonic() + depth.seconds, 0
+        while rounds < LEAST_ROUNDS or (rounds < depth.rounds and time.monotonic() < end):
+            for call, count, found in zip(calls, runs, times, strict=True):
+                found.extend(_burst(call, count))
+            rounds += 1
+        before, after = (float(np.quantile(found, UNDISTURBED)) for found in times)
+        return before / after, 1000 * after
+
+    def _peak(self, built: Built, settings: RuntimeSettings) -> int:
+        """What a process of its own takes that holds this runtime and model alone, in bytes."""
+        folder = self._folder / "process"
+        try:
+            with Side(self.target, built.file, self._inputs, self._cores, folder, settings) as side:
+                side.load()
+                return side.peak_memory()
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def _seconds(call: Callable[[], object], count: int) -> float:
-    """Mean seconds of a call."""
-    began = time.perf_counter()
+def _burst(call: Callable[[], object], count: int) -> list[float]:
+    """Seconds of each call. Threads of what ran before spin for a while, and would slow the first."""
+    time.sleep(PAUSE_SECONDS)
+    marks = [time.perf_counter()]
     for _ in range(count):
         call()
-    return (time.perf_counter() - began) / count
+        marks.append(time.perf_counter())
+    return [after - before for before, after in itertools.pairwise(marks)]
+
+
+def _quickest(call: Callable[[], object]) -> float:
+    """Seconds of the quickest of a few calls."""
+    return max(1e-6, min(_burst(call, 3)))

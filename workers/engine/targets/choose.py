@@ -2,12 +2,12 @@
 
 from typing import assert_never
 
-from whetstone.contract.targets import Target
+from whetstone.contract.targets import AS_USUAL, RuntimeSettings, Target
 from workers.engine.targets.runtime import Runtime
 
 
-def runtime_for(target: Target) -> Runtime:
-    """Imports a runtime only when it is asked for.
+def runtime_for(target: Target, settings: RuntimeSettings = AS_USUAL) -> Runtime:
+    """The runtime, told these settings. Imports it only when it is asked for.
 
     A measured process must hold one runtime, or its peak memory counts both.
     """
@@ -15,15 +15,15 @@ def runtime_for(target: Target) -> Runtime:
         case Target.ONNXRUNTIME_CPU:
             from workers.engine.targets.onnxruntime_cpu import OnnxRuntimeCpu  # noqa: PLC0415
 
-            return OnnxRuntimeCpu()
+            return OnnxRuntimeCpu(settings)
         case Target.OPENVINO_CPU:
             from workers.engine.targets.openvino_cpu import OpenVinoCpu, Precision  # noqa: PLC0415
 
-            return OpenVinoCpu(Precision.F32)
+            return OpenVinoCpu(Precision.F32, settings)
         case Target.OPENVINO_CPU_BF16:
             from workers.engine.targets.openvino_cpu import OpenVinoCpu, Precision  # noqa: PLC0415
 
-            return OpenVinoCpu(Precision.BF16)
+            return OpenVinoCpu(Precision.BF16, settings)
         case _:
             assert_never(target)
 

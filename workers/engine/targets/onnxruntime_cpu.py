@@ -4,12 +4,14 @@ import json
 import shutil
 from collections import defaultdict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import onnxruntime as ort
 
 from whetstone.contract.reports import OperatorTime
+from whetstone.contract.targets import AS_USUAL, GraphOptimization, RuntimeSettings
 from workers.engine.targets.runtime import (
     PROFILED_RUNS,
     Array,
@@ -31,9 +33,19 @@ COMPUTES_IN_INT8 = ("DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "MatMulInteg
 """Fused operators that take float tensors and multiply 8-bit integers inside."""
 
 
+LEVELS = {
+    GraphOptimization.ALL: ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+    GraphOptimization.EXTENDED: ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    GraphOptimization.BASIC: ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+}
+
+
 class OnnxRuntimeCpu:
     suffix = ".onnx"
     media_type = "application/octet-stream"
+
+    def __init__(self, settings: RuntimeSettings = AS_USUAL) -> None:
+        self._settings = settings
 
     def convert(self, onnx: Path, artifact: Path) -> None:
         if onnx.with_name(f"{onnx.name}.data").exists():
@@ -44,10 +56,10 @@ class OnnxRuntimeCpu:
         return artifact
 
     def load(self, file: Path, threads: int) -> Session:
-        return OrtSession(_open(file, session_options(threads)))
+        return OrtSession(_open(file, session_options(threads, self._settings)), self._settings.streams or 1)
 
     def operators(self, file: Path, inputs: Arrays, threads: int, scratch: Path) -> tuple[OperatorTime, ...]:
-        options = session_options(threads)
+        options = session_options(threads, self._settings)
         options.enable_profiling = True
         options.profile_file_prefix = str(scratch / "profile")
         session = _open(file, options)
@@ -61,8 +73,8 @@ class OnnxRuntimeCpu:
 
 
 class OrtSession:
-    def __init__(self, session: Any) -> None:
-        self._session = session
+    def __init__(self, session: Any, streams: int) -> None:
+        self._session, self._streams = session, streams
         self._outputs = [output.name for output in session.get_outputs()]
 
     def run(self, inputs: Arrays) -> dict[str, Array]:
@@ -70,14 +82,26 @@ class OrtSession:
 
     def bind(self, inputs: Arrays) -> Callable[[], object]:
         feed = contiguous(inputs)
-        return lambda: self._session.run(self._outputs, feed)
+        if self._streams == 1:
+            return lambda: self._session.run(self._outputs, feed)
+        pool = ThreadPoolExecutor(self._streams)
+
+        def call() -> object:
+            runs = [pool.submit(self._session.run, self._outputs, feed) for _ in range(self._streams)]
+            return [run.result() for run in runs]
+
+        return call
 
 
-def session_options(threads: int) -> Any:
-    """Options with the number of threads inside one operator; operators run one after the other."""
+def session_options(threads: int, settings: RuntimeSettings) -> Any:
+    """Options with the number of threads inside one operator; operators run one after the other.
+
+    The threads of a session serve all that call it: with streams each brings its own, and the session adds the rest.
+    """
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = max(1, (settings.threads or threads) // (settings.streams or 1))
     options.inter_op_num_threads = 1
+    options.graph_optimization_level = LEVELS[settings.graph_optimization or GraphOptimization.ALL]
     options.log_severity_level = ERRORS_ONLY
     return options
 

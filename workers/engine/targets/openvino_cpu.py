@@ -10,6 +10,7 @@ from typing import Any
 import openvino as ov
 
 from whetstone.contract.reports import OperatorTime
+from whetstone.contract.targets import AS_USUAL, RuntimeSettings
 from workers.engine.targets.processor import computes_bf16
 from workers.engine.targets.runtime import (
     PROFILED_RUNS,
@@ -41,8 +42,9 @@ class OpenVinoCpu:
     suffix = ".zip"
     media_type = "application/zip"
 
-    def __init__(self, precision: Precision) -> None:
+    def __init__(self, precision: Precision, settings: RuntimeSettings = AS_USUAL) -> None:
         self.precision = precision
+        self._settings = settings
 
     def convert(self, onnx: Path, artifact: Path) -> None:
         self._require_precision()
@@ -62,7 +64,7 @@ class OpenVinoCpu:
         return folder / PARTS[0]
 
     def load(self, file: Path, threads: int) -> Session:
-        return OvSession(self._compile(file, threads))
+        return OvSession(self._compile(file, threads), self._settings.streams or 1)
 
     def operators(self, file: Path, inputs: Arrays, threads: int, scratch: Path) -> tuple[OperatorTime, ...]:  # noqa: ARG002
         compiled = self._compile(file, threads, PERF_COUNT=True)
@@ -75,8 +77,9 @@ class OpenVinoCpu:
         self._require_precision()
         settings = {
             "INFERENCE_PRECISION_HINT": self.precision.value,
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": threads,
+            "PERFORMANCE_HINT": "LATENCY" if self._settings.streams is None else "THROUGHPUT",
+            "NUM_STREAMS": self._settings.streams or 1,
+            "INFERENCE_NUM_THREADS": self._settings.threads or threads,
             "ENABLE_CPU_PINNING": True,
         }
         try:
@@ -90,19 +93,28 @@ class OpenVinoCpu:
 
 
 class OvSession:
-    def __init__(self, compiled: Any) -> None:
+    def __init__(self, compiled: Any, streams: int) -> None:
         self._compiled = compiled
-        self._request = compiled.create_infer_request()
+        self._requests = [compiled.create_infer_request() for _ in range(streams)]
 
     def run(self, inputs: Arrays) -> dict[str, Array]:
-        found = self._request.infer(contiguous(inputs))
+        found = self._requests[0].infer(contiguous(inputs))
         return {name: found[port] for port in self._compiled.outputs for name in port.get_names()}
 
     def bind(self, inputs: Arrays) -> Callable[[], object]:
-        for name, array in contiguous(inputs).items():
-            self._request.set_tensor(name, ov.Tensor(array))
-        infer: Callable[[], object] = self._request.infer
-        return infer
+        for request in self._requests:
+            for name, array in contiguous(inputs).items():
+                request.set_tensor(name, ov.Tensor(array))
+        if len(self._requests) == 1:
+            infer: Callable[[], object] = self._requests[0].infer
+            return infer
+        return self._infer_all
+
+    def _infer_all(self) -> None:
+        for request in self._requests:
+            request.start_async()
+        for request in self._requests:
+            request.wait()
 
 
 def _name_by_place(model: Any) -> None:

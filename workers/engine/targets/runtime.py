@@ -39,7 +39,7 @@ class ProviderFellBack(EngineError):
 
 
 class Session(Protocol):
-    """A loaded model."""
+    """A loaded model. With streams a bound call runs the batch once in each of them."""
 
     def run(self, inputs: Arrays) -> dict[str, Array]:
         """One inference call; inputs and outputs are matched by name, and the outputs belong to the caller."""
@@ -64,7 +64,7 @@ class Runtime(Protocol):
         """The file to load; a delivered archive is opened in `folder` first, which is no part of loading."""
 
     def load(self, file: Path, threads: int) -> Session:
-        """A session ready to run.
+        """A session ready to run, on `threads` threads unless its settings name another number.
 
         Raises: TargetBuildFailed, ProviderFellBack.
         """
