@@ -122,7 +122,7 @@ def test_the_command_line(full: Running, example: Path, tmp_path: Path) -> None:
     model_id = json.loads(uploaded.stdout)["id"]
     done = whet(
         "optimize", model_id, "--data", str(example / "digits.npz"), "--objective", "size", "--max-drop", "2",
-        "--seconds", "2", "-o", str(tmp_path / "out"), "--json",
+        "--seconds", "2", "--trials", "3", "-o", str(tmp_path / "out"), "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
@@ -153,6 +153,21 @@ def test_the_command_line(full: Running, example: Path, tmp_path: Path) -> None:
     assert hopeless.returncode == 10, hopeless.stderr
     environment["WHETSTONE_URL"] = "http://127.0.0.1:9"
     assert whet("jobs", "list").returncode == 3
+
+
+@pytest.mark.timeout(600)
+def test_a_model_and_nothing_else(full: Running, example: Path, tmp_path: Path) -> None:
+    """`whet optimize model.onnx` searches with what is sensible by default, and says what it came to."""
+    environment = os.environ | {"WHETSTONE_URL": full.url, "WHETSTONE_API_KEY": new_tenant(full), "HOME": str(tmp_path)}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[2])  # it runs in another folder
+    command = [sys.executable, "-m", "whetstone.cli", "optimize", str(example / "digits.onnx")]
+    done = subprocess.run(command, env=environment, text=True, capture_output=True, check=False, cwd=tmp_path)
+    assert done.returncode in {0, 10}, done.stderr
+    report = json.loads((tmp_path / "whetstone-results" / "report.json").read_text())
+    assert report["search"]["trials"] > 10
+    kinds = {config["kind"] for candidate in report["candidates"] for config in candidate["recipe"]}
+    assert {"simplify", "quantize", "prune", "factorize"} <= kinds
+    assert all(candidate["because"] for candidate in report["candidates"])
 
 
 def test_login(full: Running, tmp_path: Path) -> None:
