@@ -124,29 +124,80 @@ def list_datasets(as_json: AsJson = False) -> None:
         print_all(client.datasets.list(), ("id", "name", "state", "size", "created_at"), as_json)
 
 
+ModelOption = Annotated[str, typer.Argument(metavar="MODEL", help="a file, or the id of an uploaded model")]
+DataOption = Annotated[str | None, typer.Option(help="a .npz file, or the id of an uploaded dataset")]
+TargetOption = Annotated[list[Target] | None, typer.Option(help="where it must run; may be repeated")]
+RecipeOption = Annotated[Path | None, typer.Option(exists=True, help="JSON file with a list of passes")]
+PruneOption = Annotated[float | None, typer.Option(min=0, max=1, help="share of channels to cut")]
+FinetuneOption = Annotated[int | None, typer.Option(min=1, help="epochs of training on the labels")]
+QuantizeOption = Annotated[Activations | None, typer.Option(help="int8; static needs data")]
+BatchOption = Annotated[int, typer.Option(min=1, help="batch that is measured")]
+MinutesOption = Annotated[float, typer.Option(min=0.1, help="how long to search, without a recipe")]
+TrialsOption = Annotated[int, typer.Option(min=1, max=500, help="how many candidates to try at most")]
+ShapeOption = Annotated[
+    list[str] | None, typer.Option(help="without data: NAME=1,3,224,224 for an input with free axes; repeatable")
+]
+SecondsOption = Annotated[float, typer.Option(min=1, max=600, help="how long to measure each target")]
+
+
+@app.command()
+def estimate(
+    model: ModelOption,
+    data: DataOption = None,
+    target: TargetOption = None,
+    recipe: RecipeOption = None,
+    prune: PruneOption = None,
+    finetune: FinetuneOption = None,
+    quantize: QuantizeOption = None,
+    batch_size: BatchOption = 1,
+    minutes: MinutesOption = 5,
+    trials: TrialsOption = 40,
+    input_shape: ShapeOption = None,
+    seconds: SecondsOption = 30,
+    as_json: AsJson = False,
+) -> None:
+    """What `optimize` would take, and whether each target can be reached; orders nothing. Exit code 1: none can."""
+    with config.connect() as client:
+        dataset_id = _dataset(client, data)
+        spec = JobSpec(
+            model_id=_model(client, model),
+            dataset_id=dataset_id,
+            plan=_plan(recipe, prune, finetune, quantize, Limit(minutes=minutes, trials=trials)),
+            targets=tuple(target or [Target.ONNXRUNTIME_CPU]),
+            measurement=Measurement(batch_size=batch_size, max_seconds=seconds),
+            input_shapes=_shapes(input_shape or []),
+        )
+        found = client.jobs.estimate(spec)
+    if as_json:
+        typer.echo(found.model_dump_json(indent=2))
+    else:
+        out.print(show.estimate_table(found))
+    raise typer.Exit(Exit.DONE if found.feasible else Exit.FAILED)
+
+
 @app.command()
 def optimize(
-    model: Annotated[str, typer.Argument(help="a file, or the id of an uploaded model")],
-    data: Annotated[str | None, typer.Option(help="a .npz file, or the id of an uploaded dataset")] = None,
-    target: Annotated[list[Target] | None, typer.Option(help="where it must run; may be repeated")] = None,
-    recipe: Annotated[Path | None, typer.Option(exists=True, help="JSON file with a list of passes")] = None,
-    prune: Annotated[float | None, typer.Option(min=0, max=1, help="share of channels to cut")] = None,
-    finetune: Annotated[int | None, typer.Option(min=1, help="epochs of training on the labels")] = None,
-    quantize: Annotated[Activations | None, typer.Option(help="int8; static needs data")] = None,
+    model: ModelOption,
+    data: DataOption = None,
+    target: TargetOption = None,
+    recipe: RecipeOption = None,
+    prune: PruneOption = None,
+    finetune: FinetuneOption = None,
+    quantize: QuantizeOption = None,
     objective: Annotated[Objective, typer.Option(help="what better means")] = Objective.LATENCY,
     max_drop: Annotated[float | None, typer.Option(min=0, help="points of accuracy that may be lost; 0.5")] = None,
-    min_accuracy: Annotated[float | None, typer.Option(help="or the accuracy to keep, such as 0.9")] = None,
+    min_accuracy: Annotated[
+        float | None, typer.Option(min=0.001, max=1, help="or the accuracy to keep, such as 0.9")
+    ] = None,
     assurance: Annotated[Assurance, typer.Option(help="what must stay within max-drop")] = Assurance.ESTIMATE,
     max_latency_ms: Annotated[float | None, typer.Option(help="limit of the median latency")] = None,
     max_size_mb: Annotated[float | None, typer.Option(help="limit of the file's size")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="batch that is measured")] = 1,
+    batch_size: BatchOption = 1,
     threads: Annotated[int | None, typer.Option(min=1, help="threads that are measured")] = None,
-    minutes: Annotated[float, typer.Option(min=0.1, help="how long to search, without a recipe")] = 5,
-    trials: Annotated[int, typer.Option(min=1, max=500, help="how many candidates to try at most")] = 40,
-    input_shape: Annotated[
-        list[str] | None, typer.Option(help="without data: NAME=1,3,224,224 for an input with free axes; repeatable")
-    ] = None,
-    seconds: Annotated[float, typer.Option(min=1, max=600, help="how long to measure each target")] = 30,
+    minutes: MinutesOption = 5,
+    trials: TrialsOption = 40,
+    input_shape: ShapeOption = None,
+    seconds: SecondsOption = 30,
     output: Annotated[Path, typer.Option("--output", "-o", help="folder for the results")] = Path("whetstone-results"),
     detach: Annotated[bool, typer.Option(help="do not wait; print the job's id")] = False,
     as_json: AsJson = False,

@@ -21,6 +21,7 @@ import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from whetstone.contract.datasets import DatasetRead
+from whetstone.contract.estimates import JobEstimate
 from whetstone.contract.identity import Login, Me
 from whetstone.contract.jobs import ArtifactRead, EventKind, JobEvent, JobRead, JobSpec, JobState
 from whetstone.contract.keys import ApiKeyCreated
@@ -208,6 +209,10 @@ class Jobs:
     def submit(self, spec: JobSpec) -> JobRead:
         """Order an optimization. Raises Invalid with the reason when the order cannot be carried out."""
         return JobRead.model_validate_json(self._client.request("POST", "/v1/jobs", spec).content)
+
+    def estimate(self, spec: JobSpec) -> JobEstimate:
+        """What an order would take. Raises Invalid, as submitting it would."""
+        return JobEstimate.model_validate_json(self._client.request("POST", "/v1/jobs/estimate", spec).content)
 
     def get(self, job_id: str) -> JobRead:
         return JobRead.model_validate_json(self._client.request("GET", f"/v1/jobs/{job_id}").content)

@@ -17,6 +17,7 @@ from rich.progress import (
 from rich.table import Table
 
 from whetstone.client import OnBytes, OnEvent
+from whetstone.contract.estimates import Basis, JobEstimate
 from whetstone.contract.jobs import EventKind, JobEvent
 from whetstone.contract.reports import Estimate, JobReport, Latency, Metric, TargetReport, VerdictKind
 
@@ -86,6 +87,27 @@ def report_table(report: JobReport) -> Table:
     for failed in report.failed_targets:
         table.add_row(failed.target.value, "failed", "", "", f"[red]{failed.failure.code}[/]", end_section=True)
     return table
+
+
+def estimate_table(estimate: JobEstimate) -> Table:
+    """A row per step, then what no target can do."""
+    table = Table(title="about " + _duration(estimate.seconds), title_justify="left")
+    for title in ("step", "target", "time", "memory", "from"):
+        table.add_column(title, justify="right" if title in {"time", "memory"} else "left")
+    for step in estimate.steps:
+        basis = f"{step.learned_from} earlier steps" if step.basis is Basis.HISTORY else "a rule"
+        table.add_row(step.kind, step.target or "", _duration(step.seconds), _size(step.memory), basis)
+    for target in estimate.targets:
+        if not target.feasible:
+            table.add_row("[red]not feasible[/]", target.target, "", "", target.because or "")
+        elif not target.available:
+            table.add_row("[yellow]no worker[/]", target.target, "", "", "no worker offers it now")
+    return table
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
 
 
 def _rows(report: TargetReport) -> Iterator[tuple[str, str, str, str]]:

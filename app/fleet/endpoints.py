@@ -1,5 +1,4 @@
 import hmac
-from datetime import UTC, datetime, timedelta
 from typing import Annotated, cast
 
 from fastapi import APIRouter, Depends, Header, Request
@@ -29,8 +28,6 @@ from whetstone.contract.steps import (
 )
 from whetstone.contract.targets import Target, TargetRead, hardware_of
 from whetstone.contract.types import WorkerRef
-
-ALIVE = timedelta(seconds=60)  # a worker shows itself every ten seconds
 
 MESSAGE_BYTES = 64 * 2**20  # what a worker takes from its child; a search of 500 candidates has much to tell
 
@@ -135,7 +132,7 @@ async def fail(body: Fail, token: Token, session: Session, fleet: FleetDep) -> N
 @targets_router.get("/targets", responses=problems(*GUARDED))
 async def list_targets(_caller: Caller, session: Session) -> tuple[TargetRead, ...]:
     """Every target, and how many living workers offer it now."""
-    workers = await repository.living_workers(session, datetime.now(UTC) - ALIVE)
+    workers = await repository.living_workers(session)
     counts = {target: sum(target in worker.targets for worker in workers) for target in Target}
     return tuple(
         TargetRead(name=target, hardware=hardware_of(target), available=count > 0, workers=count)

@@ -1,6 +1,6 @@
 """All SQL of the fleet. Steps here are reached by a signed token or by the sweeper, so reads are by id alone."""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import and_, cast, func, or_, select
 from sqlalchemy.dialects.postgresql import JSONB, insert
@@ -11,6 +11,8 @@ from app.core.tenancy import TenantRepository
 from app.fleet.tables import StepRow, WorkerRow
 from whetstone.contract.jobs import StepState
 from whetstone.contract.steps import Enrol
+
+ALIVE = timedelta(seconds=60)  # a worker shows itself every ten seconds
 
 
 class StepNotFound(AppError):
@@ -60,5 +62,5 @@ async def save_worker(session: AsyncSession, worker: Enrol) -> None:
     await session.execute(query.on_conflict_do_update(index_elements=[WorkerRow.id], set_=changed))
 
 
-async def living_workers(session: AsyncSession, since: datetime) -> list[WorkerRow]:
-    return list(await session.scalars(select(WorkerRow).where(WorkerRow.last_seen_at >= since)))
+async def living_workers(session: AsyncSession) -> list[WorkerRow]:
+    return list(await session.scalars(select(WorkerRow).where(WorkerRow.last_seen_at >= datetime.now(UTC) - ALIVE)))

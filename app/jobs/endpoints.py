@@ -22,6 +22,7 @@ from app.jobs.events import follow
 from app.jobs.examples import OPENAPI_EXAMPLES
 from app.jobs.repository import JobNotFound, JobRepository
 from app.models.service import ModelNotFound
+from whetstone.contract.estimates import JobEstimate
 from whetstone.contract.jobs import ArtifactRead, JobRead, JobSpec
 from whetstone.contract.pages import Page
 from whetstone.contract.reports import JobReport
@@ -44,6 +45,14 @@ async def submit_job(
 ) -> JobRead:
     """Order an optimization. Everything that can be checked is checked now, before it is queued."""
     return await service.read(session, await service.submit(session, fleet, caller, spec))
+
+
+@router.post("/estimate", responses=problems(*GUARDED, ModelNotFound, DatasetNotFound, *REFUSALS))
+async def estimate_job(
+    spec: Annotated[JobSpec, Body(openapi_examples=OPENAPI_EXAMPLES)], caller: Caller, session: Session
+) -> JobEstimate:
+    """What an order would take, and whether each target can be reached; nothing is ordered."""
+    return await service.estimate(session, caller, spec)
 
 
 @router.get("", responses=problems(*GUARDED, InvalidCursor))

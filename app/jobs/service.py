@@ -14,6 +14,7 @@ from app.fleet.repository import StepRepository
 from app.fleet.service import Fleet
 from app.fleet.tables import StepInput, StepRow
 from app.jobs.checks import check_job, check_ready, check_source, other_models, source_dataset
+from app.jobs.estimate import estimate_job
 from app.jobs.events import tell, tell_step
 from app.jobs.finishing import finish_if_cancelled
 from app.jobs.history import remember
@@ -21,6 +22,7 @@ from app.jobs.repository import JobRepository, hold_any_tenant
 from app.jobs.tables import JobRow
 from app.models.service import ModelRepository
 from app.models.tables import ModelRow
+from whetstone.contract.estimates import JobEstimate
 from whetstone.contract.jobs import EventKind, JobRead, JobSpec, JobState, Recipe, StepKind, StepRead, StepState
 from whetstone.contract.reports import JobReport
 from whetstone.contract.search import Search
@@ -44,9 +46,7 @@ class ReportNotReady(AppError):
 
 async def submit(session: AsyncSession, fleet: Fleet, caller: Principal, spec: JobSpec) -> JobRow:
     """Check the order against the inspected files, then write the job and its first step."""
-    model = await ModelRepository(session, caller.tenant_id).get(spec.model_id)
-    dataset = spec.dataset_id and await DatasetRepository(session, caller.tenant_id).get(spec.dataset_id)
-    check_job(spec, model, dataset or None)
+    model, dataset = await _checked(session, caller, spec)
     job = JobRow(
         id=new_id(Prefix.JOB),
         tenant_id=caller.tenant_id,
@@ -69,6 +69,21 @@ async def submit(session: AsyncSession, fleet: Fleet, caller: Principal, spec: J
     await session.flush()  # the answer shows created_at
     await session.refresh(job)
     return job
+
+
+async def _checked(session: AsyncSession, caller: Principal, spec: JobSpec) -> tuple[ModelRow, DatasetRow | None]:
+    """What the order is about. Raises ModelNotFound, DatasetNotFound, and what `check_job` does."""
+    model = await ModelRepository(session, caller.tenant_id).get(spec.model_id)
+    dataset = spec.dataset_id and await DatasetRepository(session, caller.tenant_id).get(spec.dataset_id)
+    check_job(spec, model, dataset or None)
+    return model, dataset or None
+
+
+async def estimate(session: AsyncSession, caller: Principal, spec: JobSpec) -> JobEstimate:
+    """What the order would take. Raises what submitting it would."""
+    model, dataset = await _checked(session, caller, spec)
+    await _other_inputs(session, caller, spec, model)
+    return await estimate_job(session, caller.tenant_id, spec, model, dataset)
 
 
 async def _other_inputs(

@@ -30,6 +30,16 @@ def test_model_that_the_runtime_cannot_load_is_refused_with_its_reason(tmp_path:
         inspect_model(models.saved(model, tmp_path / "upload"), tmp_path)
 
 
+def test_what_another_runtime_refuses_is_told_by_operator(tmp_path: Path) -> None:
+    body = "g (float[4,4] x) => (float[4,4] y) { a = com.microsoft.Inverse(x) y = Relu(a) }"
+    model = models.parsed(body, domains=', "com.microsoft" : 1')
+    (refusal,) = inspect_model(models.saved(model, tmp_path / "upload"), tmp_path).refusals
+    assert refusal.runtime == "openvino"
+    assert refusal.ops == ("com.microsoft.Inverse",)
+    assert "Inverse" in refusal.because
+    assert inspect_model(models.saved(models.cnn(), tmp_path / "fine"), tmp_path).refusals == ()
+
+
 def test_dataset_facts(tmp_path: Path) -> None:
     np.savez(tmp_path / "d.npz", x=np.zeros((20, 4), np.float32), labels=np.arange(20) % 2)
     facts = inspect_dataset(tmp_path / "d.npz", tmp_path)

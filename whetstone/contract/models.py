@@ -34,8 +34,18 @@ class LayerFacts(Contract):
     macs: Count | None
 
 
+class Refusal(Contract):
+    """A runtime that cannot run the model: why, and the operators it does not know (with their domain)."""
+
+    runtime: str
+    because: str
+    ops: tuple[str, ...] = ()
+
+
 class ModelFacts(Contract):
-    """Read from the graph. `macs` counts multiply-accumulates at batch 1; None where shapes are not known."""
+    """Read from the graph. `macs` counts multiply-accumulates at batch 1; None where shapes are not known. A model that
+    onnxruntime cannot run is rejected; `refusals` are those of the other runtimes.
+    """
 
     format: str
     producer: str
@@ -48,6 +58,7 @@ class ModelFacts(Contract):
     nodes: Count
     ops: dict[str, int]
     layers: tuple[LayerFacts, ...]
+    refusals: tuple[Refusal, ...] = ()
 
 
 class ModelRead(Contract):

@@ -7,7 +7,8 @@ from pathlib import Path
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as KernelMissing
 
 from whetstone.contract.datasets import DatasetFacts
-from whetstone.contract.models import LayerFacts, ModelFacts
+from whetstone.contract.models import LayerFacts, ModelFacts, Refusal
+from whetstone.contract.targets import Target
 from workers.engine.data.samples import open_dataset
 from workers.engine.graph.graph import Graph
 from workers.engine.graph.layers import Layer, count_params, layers_of
@@ -18,14 +19,24 @@ from workers.engine.graph.storage import elements
 from workers.engine.importers.detect import open_model
 from workers.engine.importers.errors import InvalidModel, UnsupportedOp
 from workers.engine.importers.formats import format_of
+from workers.engine.targets.openvino_cpu import unreadable
 
 
-def _check_loads(graph: Graph, scratch: Path) -> None:
-    """A model that the runtime refuses cannot be measured, whatever the standard says of it."""
+def _refusals(graph: Graph, scratch: Path) -> tuple[Refusal, ...]:
+    """A model that onnxruntime refuses cannot be measured, whatever the standard says of it: it is rejected. Those
+    that others refuse can still go elsewhere.
+    """
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        path = Path(folder) / "model.onnx"
+        graph.save(path)
+        _check_loads(path)
+        found = unreadable(path)
+    return () if found is None else (Refusal(runtime=Target.OPENVINO_CPU.runtime, because=found[0], ops=found[1]),)
+
+
+def _check_loads(path: Path) -> None:
     try:
-        with tempfile.TemporaryDirectory(dir=scratch) as folder:
-            graph.save(Path(folder) / "model.onnx")
-            Session(Path(folder) / "model.onnx", optimized=False)
+        Session(path, optimized=False)
     except KernelMissing as error:
         raise UnsupportedOp(f"onnxruntime has no kernel for a part of the model: {reason_of(error)}") from error
     except Exception as error:  # every other kind of its errors means that the model is wrong
@@ -66,8 +77,8 @@ def model_facts(graph: Graph, file_format: str) -> ModelFacts:
 def inspect_model(path: Path, scratch: Path) -> ModelFacts:
     """Facts of an uploaded model; `opset` is the one it is worked on in. Raises the importers' errors."""
     graph = open_model(path, scratch)
-    _check_loads(graph, scratch)
-    return model_facts(graph, format_of(path))
+    refusals = _refusals(graph, scratch)
+    return model_facts(graph, format_of(path)).model_copy(update={"refusals": refusals})
 
 
 def inspect_dataset(path: Path, scratch: Path) -> DatasetFacts:

@@ -29,6 +29,7 @@ LONG_AGO = (1980, 1, 1, 0, 0, 0)
 """The earliest time a zip can hold: the same model must give the same bytes."""
 
 NOT_RUN = "not_executed"
+UNKNOWN_OPS = "No conversion rule found for operations:"
 
 
 class Precision(StrEnum):
@@ -36,6 +37,17 @@ class Precision(StrEnum):
 
     F32 = "f32"
     BF16 = "bf16"
+
+
+def unreadable(onnx: Path) -> tuple[str, tuple[str, ...]] | None:
+    """Why OpenVINO cannot read a model, and the operators it does not know; None where it can."""
+    try:
+        ov.Core().read_model(onnx)
+    except RuntimeError as error:
+        told = [line.partition(UNKNOWN_OPS) for line in str(error).splitlines() if UNKNOWN_OPS in line]
+        ops = tuple(op.strip() for _, _, names in told for op in names.split(","))
+        return first_line(error), ops
+    return None
 
 
 class OpenVinoCpu:

@@ -1,0 +1,138 @@
+"""What steps take: rules of thumb for each kind of work, in seconds and bytes, from what inspection found.
+
+A rule gives the shape (what grows with what); how quick this fleet really is, its finished steps say (see estimate.py).
+The constants were read off finished steps on two cores of a server CPU of 2023.
+"""
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from whetstone.contract.datasets import DatasetFacts, Split
+from whetstone.contract.factorization import Factorize
+from whetstone.contract.jobs import JobSpec, Measurement, Recipe
+from whetstone.contract.learning import Finetune, Learning
+from whetstone.contract.models import ModelFacts
+from whetstone.contract.passes import Pass, Simplify
+from whetstone.contract.pruning import Polynomial, Prune
+from whetstone.contract.quantization import Quantize
+from whetstone.contract.search import Search
+
+MACS_A_SECOND = 4e10
+"""Of inference on one core, float32."""
+
+LEARNED_MACS_A_SECOND = 1e10
+"""Of learning, where each multiply-accumulate of inference comes three times."""
+
+NODE_SECONDS = 1e-5
+PARAMS_A_SECOND = 2e7
+"""Parameters that are read, checked and written again."""
+
+START_SECONDS = 1.0
+SESSIONS_SECONDS = 9.0
+"""What starting the measured processes takes beside the time to measure (decision 3)."""
+
+SHARE_MEASURED = 0.8
+"""Of `max_seconds`: a measurement ends early once its interval is narrow."""
+
+TRIAL_SECONDS = 2.0
+TRIAL_SAMPLES = 1000
+SYNTHETIC = 256
+CALIBRATION_RUNS = 3
+RECONSTRUCTED_SECONDS = 5.0
+BASE_MEMORY = 900 * 2**20
+RUNTIME_MEMORY = 250 * 2**20
+COPIES = 6
+"""Of the weights while a graph is worked on: the file, the graph before and after, and what runs them."""
+
+LEARNING_COPIES = 6
+BYTES = 4
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the order works on."""
+
+    model: ModelFacts
+    dataset: DatasetFacts | None
+    measurement: Measurement
+
+    @property
+    def call(self) -> float:
+        """Seconds of one sample through the original. Where multiply-accumulates are not known, one a parameter."""
+        macs = self.model.macs or self.model.params
+        return macs / MACS_A_SECOND + self.model.nodes * NODE_SECONDS
+
+    @property
+    def weights(self) -> int:
+        """Bytes."""
+        return BYTES * self.model.params
+
+    @property
+    def handling(self) -> float:
+        """Seconds of reading the model, checking and writing it."""
+        return self.model.params / PARAMS_A_SECOND
+
+    def samples(self, split: Split) -> int:
+        if self.dataset is None:
+            return SYNTHETIC
+        return self.dataset.splits.get(split) or self.dataset.splits.get(Split.TRAIN, 0)
+
+
+def first_step(spec: JobSpec, work: Work) -> float:
+    """Seconds of carrying out the plan."""
+    match spec.plan:
+        case Recipe():
+            return START_SECONDS + sum(_pass(config, work) for config in spec.plan.passes)
+        case Search():
+            return START_SECONDS + min(60 * spec.plan.limit.minutes, _search(spec.plan, spec, work))
+        case _:
+            assert_never(spec.plan)
+
+
+def _search(plan: Search, spec: JobSpec, work: Work) -> float:
+    looked_at = min(TRIAL_SAMPLES, work.samples(Split.CALIBRATION)) * work.call
+    made = work.handling + CALIBRATION_RUNS * SYNTHETIC * work.call
+    return plan.limit.trials * (made + len(spec.targets) * (TRIAL_SECONDS + looked_at + work.handling))
+
+
+def _pass(config: Pass, work: Work) -> float:
+    match config:
+        case Simplify():
+            return work.handling
+        case Quantize():
+            runs = CALIBRATION_RUNS if config.needs_data else 1
+            tries = config.partial.max_trials if config.partial else 1
+            return work.handling + tries * runs * min(config.calibration_samples, TRIAL_SAMPLES) * work.call
+        case Prune():
+            learning = config.schedule.learning if isinstance(config.schedule, Polynomial) else None
+            learned = _learning(learning, work) if learning else 0.0
+            return RECONSTRUCTED_SECONDS + work.handling + 10 * config.calibration_samples * work.call + learned
+        case Factorize():
+            return 10 * work.handling
+        case Finetune():
+            return work.handling + _learning(config, work)
+        case _:
+            assert_never(config)
+
+
+def _learning(config: Learning, work: Work) -> float:
+    macs = work.model.macs or work.model.params
+    return 3 * config.epochs * work.samples(Split.TRAIN) * macs / LEARNED_MACS_A_SECOND
+
+
+def deliver(work: Work) -> float:
+    """Seconds of converting, comparing and measuring for one target."""
+    compared = 2 * work.samples(Split.TEST) * work.call
+    measured = SESSIONS_SECONDS + SHARE_MEASURED * work.measurement.max_seconds
+    return START_SECONDS + 4 * work.handling + compared + measured
+
+
+def memory_of_plan(spec: JobSpec, work: Work) -> int:
+    """Bytes at most; a model that learns needs its gradients and the optimizer's averages too."""
+    learns = isinstance(spec.plan, Search) or any(isinstance(config, Finetune) for config in spec.plan.passes)
+    return BASE_MEMORY + (COPIES + LEARNING_COPIES * learns) * work.weights
+
+
+def memory_of_delivery(work: Work) -> int:
+    """Of the step and of the two processes that it measures."""
+    return BASE_MEMORY + 2 * RUNTIME_MEMORY + COPIES * work.weights
