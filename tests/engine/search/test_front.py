@@ -48,6 +48,12 @@ def test_the_budget_chooses(budget: Budget, allowed: float, expected: int | None
     assert best(named(ALL, allowed=allowed), budget) == expected
 
 
+def test_of_gains_that_are_alike_the_one_that_lost_less_is_chosen() -> None:
+    close = {"quicker": score(speedup=2.04, lost=0.9), "safer": score(speedup=2.02, lost=0.1)}
+    assert best(close, Budget()) == "safer"
+    assert best(close | {"quickest": score(speedup=2.2, lost=0.9)}, Budget()) == "quickest"
+
+
 def test_memory_counts_where_it_is_asked_for() -> None:
     lean = score(memory_ratio=1.5, speedup=0.9)
     assert best({"lean": lean, "same": score(memory_ratio=1.01)}, Budget(objective=Objective.MEMORY)) == "lean"

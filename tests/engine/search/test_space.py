@@ -140,6 +140,19 @@ def test_heads_go_only_where_there_is_attention() -> None:
     assert heads(Graph(models.parsed(body))) > 0
 
 
+def test_what_one_target_cannot_run_is_judged_on_the_others() -> None:
+    board = Board(Budget(), (Target.ONNXRUNTIME_CPU, Target.OPENVINO_CPU))
+    fine = Score(lost=0, allowed=1, speedup=2, size_ratio=1, latency_ms=1, size=1)
+    marks = (Mark(target=Target.ONNXRUNTIME_CPU, score=fine), Mark(target=Target.OPENVINO_CPU, failed="no"))
+    assert not board.lossy(PLAIN)
+    board.add(Trial(proposal=Proposal(recipe=PLAIN), marks=marks, seconds=1))
+    assert not board.lossy(PLAIN)
+    assert board.promise(PLAIN) == 2
+    assert board.best(Target.OPENVINO_CPU) is None
+    board.add(Trial(proposal=Proposal(recipe=PLAIN), marks=marks[1:], seconds=1))
+    assert board.lossy(PLAIN)
+
+
 def test_settings_are_tried_on_the_best_so_far() -> None:
     found = list(played(lambda recipe: (0.0, 3.0 if recipe == PLAIN else 1.1)))
     told = [(proposal.recipe, proposal.settings) for proposal in found if proposal.settings]

@@ -61,12 +61,11 @@ class Board:
         return [mark.score for mark in trial.marks if mark.score] if trial else []
 
     def lossy(self, recipe: Recipe) -> bool:
-        """Whether a recipe that was tried failed or lost too much, on any target."""
-        trial = self.trial(recipe)
-        if trial is None:
-            return False
-        lost = any(mark.score is None or mark.score.lost > mark.score.allowed for mark in trial.marks)
-        return lost or trial.failed is not None
+        """Whether a recipe that was tried failed everywhere, or lost too much on a target that runs it."""
+        scores = self.seen(recipe)
+        if not scores:
+            return self.trial(recipe) is not None
+        return any(score.lost > score.allowed for score in scores)
 
     def promise(self, recipe: Recipe) -> float:
         """Times as good as the original by the objective on the target that it helps most, whatever it lost; 0 where it

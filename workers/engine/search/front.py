@@ -11,6 +11,9 @@ from workers.engine.measure.verdict import LEAST_MEMORY_GAIN, MEGABYTE
 MARGIN = 1.02
 """A brief timing must show at least this gain before a candidate is taken for quicker than the original."""
 
+STEP = 1.03
+"""Gains are counted in steps of this: they are briefly measured, and of the same step what lost less is safer."""
+
 KeyT = TypeVar("KeyT")
 
 
@@ -70,11 +73,16 @@ def overrun(score: Score, budget: Budget) -> float:
 
 
 def best(scores: Mapping[KeyT, Score], budget: Budget) -> KeyT | None:
-    """The candidate that serves the budget best: within the limits or nearest to them, then by the objective. None
-    where all are worse than the original.
+    """The candidate that serves the budget best: within the limits or nearest to them, then by the objective, and of
+    those in the same step of it the one that lost least. None where all are worse than the original.
     """
-    allowed = [key for key, score in scores.items() if gain(score, budget) > 0]
-    return max(allowed, key=lambda key: (-overrun(scores[key], budget), gain(scores[key], budget)), default=None)
+
+    def rank(key: KeyT) -> tuple[float, int, float]:
+        score = scores[key]
+        steps = round(math.log(value(score, budget.objective), STEP))
+        return -overrun(score, budget), steps, -score.lost
+
+    return max((key for key, score in scores.items() if gain(score, budget) > 0), key=rank, default=None)
 
 
 def nearest_miss(scores: Mapping[KeyT, Score], budget: Budget) -> KeyT | None:

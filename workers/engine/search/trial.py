@@ -27,7 +27,7 @@ LEAST_ROUNDS = 3
 UNDISTURBED = 0.1
 """The quantile of the calls that is compared."""
 
-REMEMBERED_BYTES = 256 * 2**20
+REMEMBERED_BYTES = 64 * 2**20
 
 
 LEAST_SAMPLES = 32
