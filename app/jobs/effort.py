@@ -7,6 +7,7 @@ The constants were read off finished steps on two cores of a server CPU of 2023.
 from dataclasses import dataclass
 from typing import assert_never
 
+from whetstone.contract.adaptation import Adapt, BatchNormStatistics, Coral, Method, Mmd, SelfDistillation
 from whetstone.contract.datasets import DatasetFacts, Split
 from whetstone.contract.factorization import Factorize
 from whetstone.contract.jobs import JobSpec, Measurement, Recipe
@@ -95,7 +96,7 @@ def _search(plan: Search, spec: JobSpec, work: Work) -> float:
     return plan.limit.trials * (made + len(spec.targets) * (TRIAL_SECONDS + looked_at + work.handling))
 
 
-def _pass(config: Pass, work: Work) -> float:
+def _pass(config: Pass, work: Work) -> float:  # noqa: PLR0911 - one for each kind
     match config:
         case Simplify():
             return work.handling
@@ -111,8 +112,20 @@ def _pass(config: Pass, work: Work) -> float:
             return 10 * work.handling
         case Finetune():
             return work.handling + _learning(config, work)
+        case Adapt():
+            return work.handling + _adapting(config.method, work)
         case _:
             assert_never(config)
+
+
+def _adapting(method: Method, work: Work) -> float:
+    match method:
+        case BatchNormStatistics():
+            return CALIBRATION_RUNS * method.samples * work.call
+        case Coral() | Mmd() | SelfDistillation():
+            return 2 * _learning(method.learning, work)  # of two samples each time, or with a teacher
+        case _:
+            assert_never(method)
 
 
 def _learning(config: Learning, work: Work) -> float:
