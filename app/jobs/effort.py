@@ -96,7 +96,7 @@ def _search(plan: Search, spec: JobSpec, work: Work) -> float:
     return plan.limit.trials * (made + len(spec.targets) * (TRIAL_SECONDS + looked_at + work.handling))
 
 
-def _pass(config: Pass, work: Work) -> float:  # noqa: PLR0911 - one for each kind
+def _pass(config: Pass, work: Work) -> float:
     match config:
         case Simplify():
             return work.handling
