@@ -5,7 +5,7 @@ What is fused computes the same but for rounding. Only what nobody else reads is
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from workers.engine.graph.ops import fused
@@ -31,8 +31,10 @@ class Fused:
 class Net:
     """The nodes of a graph by what they make, and how often each tensor is read."""
 
-    def __init__(self, nodes: Sequence[Node], constants: Mapping[str, Host], outputs: Iterable[str]) -> None:
-        self.constants = constants
+    def __init__(
+        self, nodes: Sequence[Node], constants: Mapping[str, Host], outputs: Iterable[str], learned: Container[str]
+    ) -> None:
+        self.constants, self._learned = constants, learned
         self._makers = {name: node for node in nodes for name in node.outputs if name}
         self._readers: dict[str, list[Node]] = {}
         self._reads = Counter(outputs)
@@ -66,11 +68,10 @@ class Net:
         return found[0] if self._reads[name] == 1 and found and found[0].op in ops else None
 
     def number(self, name: str) -> float | None:
-        """The value of a constant of one element."""
-        value = self.constants.get(name)
-        return (
-            float(value.reshape(-1)[0]) if value is not None and value.size == 1 and value.dtype.kind == "f" else None
-        )
+        """The value of a constant of one element that is not learned."""
+        value = None if name in self._learned else self.constants.get(name)
+        is_one = value is not None and value.size == 1 and value.dtype.kind == "f"
+        return float(value.reshape(-1)[0]) if value is not None and is_one else None
 
     def by_number(self, node: Node) -> tuple[str, float] | None:
         """What a Mul or Div takes, and what it multiplies that by, if that is a constant number."""
@@ -95,7 +96,9 @@ def _linear(net: Net, node: Node) -> Fused | None:
         x, weight = matmul.inputs
         turn = net.maker(weight, "Transpose")
         matrix = net.constants.get(turn.inputs[0] if turn else weight)
-        if matrix is not None and matrix.ndim == MATRIX and matrix.shape[0 if turn else 1] == len(vector):
+        if matrix is None or matrix.dtype.kind != "f":
+            continue
+        if matrix.ndim == MATRIX and matrix.shape[0 if turn else 1] == len(vector):
             inner = {product, weight} if turn and net.inside(weight, "Transpose") else {product}
             made = replace(matmul, inputs=(x, turn.inputs[0] if turn else weight, bias), outputs=node.outputs)
             return Fused(made, fused.linear(turned=turn is not None), frozenset(inner))
@@ -207,13 +210,13 @@ PATTERNS = (_attention, _gelu, _norm, _linear)
 
 
 def fuse(
-    nodes: Sequence[Node], constants: Mapping[str, Host], outputs: Collection[str]
+    nodes: Sequence[Node], constants: Mapping[str, Host], outputs: Collection[str], learned: Container[str] = ()
 ) -> tuple[tuple[Node, ...], dict[str, Op]]:
     """Fewer nodes, in the order they run, and how those are run that stand for several, by what they make.
 
-    `outputs` stay as they are, though others may no longer be made.
+    `outputs` stay as they are, though others may no longer be made. `learned` constants have no value to go by.
     """
-    net = Net(nodes, constants, outputs)
+    net = Net(nodes, constants, outputs, learned)
     found: dict[str, Fused] = {}
     gone: set[str] = set()
     for pattern in PATTERNS:

@@ -112,7 +112,7 @@ class Trainable(nn.Module):
         self._setting = Setting()
         self._inputs = [facts.name for facts in graph.inputs if self._is_read(facts.name, nodes)]
         bound = [*self._inputs, *self._names, *self._scales.products]
-        nodes, together = fuse(nodes, constants, self.outputs)
+        nodes, together = fuse(nodes, constants, self.outputs, self._names)
         self._program = Program(nodes, bound, self.outputs, constants, self._setting, special | together)
 
     @staticmethod
