@@ -7,7 +7,7 @@ export TORCH_INDEX TORCH_VERSION
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check format lint types imports lock bench isolation conformance clean
+.PHONY: help setup demo serve test check format lint types imports lock openapi bench isolation conformance clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ imports: setup
 
 lock: setup ## write requirements/*.txt anew from requirements/*.in
 	@$(RUN) scripts/lock.py
+
+openapi: setup ## write docs/openapi.json anew
+	@$(RUN) -m scripts.openapi
 
 bench: setup ## run the benchmarks (QUICK=1 for a few minutes each; without, the scoreboard takes hours, and can be continued)
 	@$(PYTHON) scripts/install.py bench

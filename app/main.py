@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -16,6 +17,7 @@ from app.core.database import create_engine, sessions
 from app.core.limiter import Limiter, Policy
 from app.core.sealing import Sealer
 from app.core.telemetry import Telemetry, configure_logs
+from app.openapi import document
 from app.outcomes import build_fleet
 from app.settings import Settings
 
@@ -26,11 +28,16 @@ Errors are RFC 9457 problems with a stable `code`. Lists are paged by `cursor`. 
 """
 
 
+class Api(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        return document(self)
+
+
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application, with settings from the environment unless given."""
     settings = settings or Settings()
     configure_logs(settings.log_level)
-    app = FastAPI(
+    app = Api(
         title="Whetstone",
         version="1",
         description=DESCRIPTION,

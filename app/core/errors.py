@@ -8,7 +8,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -138,6 +138,18 @@ def _database_away(request: Request, error: Exception) -> JSONResponse:
     return answer(request, problem, {"Retry-After": "2"})
 
 
+def _unstorable(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 - the framework's signature
+    """Text that JSON and our contract can hold and Postgres cannot: the character NUL."""
+    problem = Problem(
+        title="Unprocessable Content",
+        status=422,
+        code="invalid_request",
+        detail="The request has a text or number that cannot be stored.",
+        hint="Leave out control characters, U+0000 above all.",
+    )
+    return answer(request, problem)
+
+
 def _went_away(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 - the framework's signature
     """Nobody reads this answer; it only keeps an upload that was broken off from looking like our fault."""
     detail = "The client closed the connection before the body was complete."
@@ -162,5 +174,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(OperationalError, _database_away)
+    app.add_exception_handler(DataError, _unstorable)
     app.add_exception_handler(ClientDisconnect, _went_away)
     app.add_exception_handler(Exception, _unexpected)

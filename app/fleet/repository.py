@@ -1,6 +1,7 @@
 """All SQL of the fleet. Steps here are reached by a signed token or by the sweeper, so reads are by id alone."""
 
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from sqlalchemy import and_, cast, func, or_, select
 from sqlalchemy.dialects.postgresql import JSONB, insert
@@ -9,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.core.errors import AppError
 from app.core.tenancy import TenantRepository
 from app.fleet.tables import StepRow, WorkerRow
+from whetstone.contract.failures import Failure
 from whetstone.contract.jobs import StepState
 from whetstone.contract.steps import Enrol
 
@@ -21,6 +23,24 @@ class StepNotFound(AppError):
     code, status = "step_not_found", 404
 
 
+class Glance(NamedTuple):
+    """What a job's page shows of a step."""
+
+    id: str
+    subject_id: str
+    kind: str
+    target: str | None
+    state: str
+    attempt: int
+    progress: float
+    message: str | None
+    failure: Failure | None
+    queued_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    wrapping_up: bool
+
+
 class StepRepository(TenantRepository[StepRow]):
     row, missing = StepRow, StepNotFound
 
@@ -30,6 +50,18 @@ class StepRepository(TenantRepository[StepRow]):
         reads = cast(StepRow.inputs, JSONB).contains([{"file_id": file_id}])
         query = self.query().where(unended, reads, StepRow.cancel_requested.is_(False)).limit(1)
         return await self.session.scalar(query) is not None
+
+    async def glances(self, subject_ids: list[str]) -> dict[str, list[Glance]]:
+        """The steps of many subjects in one query, without what can be large: tasks, inputs and results."""
+        found: dict[str, list[Glance]] = {subject_id: [] for subject_id in subject_ids}
+        wrapping_up = cast(StepRow.task, JSONB)["stop"].astext.is_not(None).label("wrapping_up")
+        columns = [getattr(StepRow, name) for name in Glance._fields if name != "wrapping_up"]
+        query = select(*columns, wrapping_up).where(
+            StepRow.tenant_id == self.tenant_id, StepRow.subject_id.in_(subject_ids)
+        )
+        for row in await self.session.execute(query.order_by(StepRow.id)):
+            found[row.subject_id].append(Glance._make(row))
+        return found
 
     async def of_subject(self, subject_id: str) -> list[StepRow]:
         return list(

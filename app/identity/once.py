@@ -52,7 +52,13 @@ ONCE_ERRORS = (InvalidIdempotencyKey, IdempotencyKeyReused, IdempotencyInProgres
 
 IdempotencyKey = Annotated[
     str | None,
-    Header(alias=HEADER, description="repeat a request with the same key and it is carried out once (24 hours)"),
+    Header(
+        alias=HEADER,
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description="repeat a request with the same key and it is carried out once (24 hours)",
+    ),
 ]
 
 

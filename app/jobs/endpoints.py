@@ -47,7 +47,11 @@ async def submit_job(
     return await service.read(session, await service.submit(session, fleet, caller, spec))
 
 
-@router.post("/estimate", responses=problems(*GUARDED, ModelNotFound, DatasetNotFound, *REFUSALS))
+@router.post(
+    "/estimate",
+    dependencies=[ONCE],
+    responses=problems(*GUARDED, *ONCE_ERRORS, ModelNotFound, DatasetNotFound, *REFUSALS),
+)
 async def estimate_job(
     spec: Annotated[JobSpec, Body(openapi_examples=OPENAPI_EXAMPLES)], caller: Caller, session: Session
 ) -> JobEstimate:
@@ -59,7 +63,7 @@ async def estimate_job(
 async def list_jobs(caller: Caller, session: Session, paging: Paging) -> Page[JobRead]:
     """Jobs, newest first."""
     page = await JobRepository(session, caller.tenant_id).page(paging)
-    return Page(items=tuple([await service.read(session, row) for row in page.items]), next_cursor=page.next_cursor)
+    return Page(items=await service.read_many(session, page.items), next_cursor=page.next_cursor)
 
 
 @router.get("/{job_id}", responses=problems(*GUARDED, JobNotFound))

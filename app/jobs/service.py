@@ -1,18 +1,19 @@
 """Submitting, reading and cancelling jobs."""
 
+from collections.abc import Sequence
 from typing import assert_never
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import AppError
 from app.core.ids import Prefix, new_id
-from app.core.tenancy import Principal
+from app.core.tenancy import Principal, TenantID
 from app.datasets.service import DatasetRepository
 from app.datasets.tables import DatasetRow
 from app.fleet import service as fleet_service
-from app.fleet.repository import StepRepository
+from app.fleet.repository import Glance, StepRepository
 from app.fleet.service import Fleet
-from app.fleet.tables import StepInput, StepRow
+from app.fleet.tables import StepInput
 from app.jobs.checks import check_job, check_ready, check_source, other_models, source_dataset
 from app.jobs.estimate import estimate_job
 from app.jobs.events import tell, tell_step
@@ -167,7 +168,18 @@ async def read_report(session: AsyncSession, caller: Principal, job_id: str) -> 
 
 
 async def read(session: AsyncSession, job: JobRow) -> JobRead:
-    steps = await StepRepository(session, job.tenant_id).of_subject(job.id)  # type: ignore[arg-type] # of the job
+    return (await read_many(session, [job]))[0]
+
+
+async def read_many(session: AsyncSession, jobs: Sequence[JobRow]) -> tuple[JobRead, ...]:
+    """As the API shows them; the steps of all are read at once. All are of one tenant."""
+    if not jobs:
+        return ()
+    steps = await StepRepository(session, TenantID(jobs[0].tenant_id)).glances([job.id for job in jobs])
+    return tuple(_read(job, steps[job.id]) for job in jobs)
+
+
+def _read(job: JobRow, steps: list[Glance]) -> JobRead:
     return JobRead(
         id=job.id,
         name=job.name,
@@ -176,14 +188,14 @@ async def read(session: AsyncSession, job: JobRow) -> JobRead:
         steps=tuple(_read_step(step) for step in steps),
         verdict=job.verdict,
         failure=job.failure,
-        finishing=any(fleet_service.is_wrapping_up(step) for step in steps),
+        finishing=any(step.wrapping_up for step in steps),
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
     )
 
 
-def _read_step(step: StepRow) -> StepRead:
+def _read_step(step: Glance) -> StepRead:
     return StepRead(
         id=step.id,
         kind=StepKind(step.kind),

@@ -40,6 +40,7 @@ _NO_RESTRICTED_KEY = {
     "DELETE /v1/sessions",
     "DELETE /v1/sessions/{session_id}",
 }
+_ESTIMATE = "POST /v1/jobs/estimate"  # reads only, whatever its method
 _ADMINS = ("/v1/webhooks", "/v1/deliveries", "/v1/members", "/v1/invitations")
 _WORKER = "/v1/worker/"
 _LINK = "/v1/files/{token}"
@@ -136,14 +137,14 @@ def _scopes_for(door: Door) -> set[Scope]:
         return set(Scope)
     if str(door) in _NO_RESTRICTED_KEY:
         return set()
-    if door.method == "GET" and door.path != "/v1/invitations":
+    if str(door) == _ESTIMATE or (door.method == "GET" and door.path != "/v1/invitations"):
         return {Scope.READ}
     return {Scope.ADMIN if door.path.startswith(_ADMINS) else Scope.WRITE}
 
 
 def bodies(door: Door, ids: dict[str, str]) -> Iterator[dict[str, Any]]:
     """Every way to name another's ids in the body of a request."""
-    if str(door) == "POST /v1/jobs":
+    if str(door) in ("POST /v1/jobs", _ESTIMATE):
         order = facts.spec(ids["model_id"]).model_dump(mode="json")
         yield order
         yield order | {"dataset_id": ids["dataset_id"]}

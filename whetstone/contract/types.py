@@ -32,7 +32,9 @@ EventRef = Annotated[str, _prefixed("evt")]
 DeliveryRef = Annotated[str, _prefixed("dlv")]
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-DisplayName = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
+DisplayName = Annotated[
+    str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True, pattern=r"^[^\x00-\x1f\x7f]+$")
+]
 FileName = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^/\\\x00-\x1f]+$")]
 TensorName = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 LayerNames = Annotated[tuple[TensorName, ...], Field(max_length=10_000)]

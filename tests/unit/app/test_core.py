@@ -11,6 +11,7 @@ from app.core.storage import Storage, UnsupportedStorage
 from app.main import create_app
 from app.settings import Settings
 from app.uploads.sniff import EmptyFile, UnsafeFile, UnsupportedFormat, check_head
+from scripts import openapi
 
 SETTINGS = Settings(
     database_url="postgresql://nowhere/x",
@@ -90,3 +91,7 @@ def test_openapi_is_complete() -> None:
     assert len(orders) == 3
     refusals = schema["paths"]["/v1/jobs"]["post"]["responses"]["422"]["content"]["application/problem+json"]
     assert {"dataset_mismatch", "labels_required", "invalid_plan"} <= set(refusals["examples"])
+
+
+def test_the_published_description_is_this_one() -> None:
+    assert openapi.FILE.read_text() == openapi.text(), "read what changes for callers, then run `make openapi`"
