@@ -41,7 +41,7 @@ def evidence(**changes: object) -> Evidence:
 
 SIZE = Budget(objective=Objective.SIZE)
 MORE_ACCURATE = Budget(objective=Objective.ACCURACY)
-GAINED = accuracy(drop=Estimate(value=-20, low=-22, high=-18))
+GAINED_MUCH = accuracy(drop=Estimate(value=-20, low=-22, high=-18))
 INTERVAL = Budget(assurance=Assurance.INTERVAL)
 NO_LABELS = {"accuracy": None, "fidelity": fidelity(agreement=Estimate(value=99.2, low=98.9, high=99.4))}
 NO_DECISION = {"accuracy": None, "fidelity": fidelity(agreement=None, cosine=0.99)}
@@ -100,7 +100,7 @@ CASES = [
     (SIZE, {"result": SAME}, VerdictKind.NO_GAIN, "the result is of the same size"),
     (SIZE, {"result": measured(size=5_000_000)}, VerdictKind.NO_GAIN, "the result is 1.25 times larger"),
     (Budget(max_latency_ms=2), {}, VerdictKind.IMPROVED, "2 times as fast"),
-    (MORE_ACCURATE, {"accuracy": GAINED, "speedup": UNSURE}, VerdictKind.IMPROVED, "20 points of accuracy gained"),
+    (MORE_ACCURATE, {"accuracy": GAINED_MUCH, "speedup": UNSURE}, VerdictKind.IMPROVED, "20 points of accuracy gained"),
     (MORE_ACCURATE, {}, VerdictKind.NO_GAIN, "not more accurate with confidence (95% interval -0.6 to 0.3 gained)"),
     (MORE_ACCURATE, {"accuracy": None}, VerdictKind.NO_GAIN, "no labels to show by"),
     (
