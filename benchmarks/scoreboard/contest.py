@@ -15,7 +15,7 @@ from benchmarks.scoreboard.record import Entry, Row
 from benchmarks.scoreboard.sharpen import TARGETS, Effort, Sharpened, sharpen
 from benchmarks.scoreboard.standings import LIMIT
 from whetstone.contract.reports import Estimate, TargetReport, VerdictKind
-from whetstone.contract.targets import Target
+from whetstone.contract.targets import AS_USUAL, RuntimeSettings, Target
 from whetstone.errors import JobFailed
 from workers.engine.graph.reasons import reason_of
 from workers.engine.measure.environment import describe
@@ -32,6 +32,7 @@ class Side:
 
     entry: Entry
     artifact: Path | None
+    settings: RuntimeSettings = AS_USUAL
 
 
 class Contest:
@@ -101,7 +102,9 @@ class Contest:
 
     def _race(self, sides: list[Side]) -> Result:
         entrants = {ORIGINAL: Entrant(Target.ONNXRUNTIME_CPU, self._model)}
-        entrants |= {side.entry.name: Entrant(side.entry.target, side.artifact) for side in sides if side.artifact}
+        entrants |= {
+            side.entry.name: Entrant(side.entry.target, side.artifact, side.settings) for side in sides if side.artifact
+        }
         inputs = next(self._judge.feed.batches()).inputs
         return race(entrants, ORIGINAL, inputs, self._effort.sessions, self._scratch / "race")
 
@@ -127,7 +130,8 @@ def _delivered(report: TargetReport, job: Sharpened, seconds: float) -> Side:
         recipe=in_words(next(chosen, ())) if gained else "the original",
         note=report.verdict.reason,
     )
-    return Side(entry, None if same else job.files[report.target])
+    settings = report.settings if gained else AS_USUAL
+    return Side(entry, None if same else job.files[report.target], settings)
 
 
 def _candidates(job: Sharpened) -> Iterator[str]:

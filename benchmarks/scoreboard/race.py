@@ -16,7 +16,7 @@ from itertools import chain
 from pathlib import Path
 
 from whetstone.contract.reports import Estimate
-from whetstone.contract.targets import Target
+from whetstone.contract.targets import AS_USUAL, RuntimeSettings, Target
 from workers.engine.measure.latency import NOISY, QUIET_SECONDS, cores_for
 from workers.engine.measure.rounds import REST_SECONDS, burst_length
 from workers.engine.measure.side import Side
@@ -37,6 +37,7 @@ Bursts = dict[str, list[float]]
 class Entrant:
     target: Target
     artifact: Path
+    settings: RuntimeSettings = AS_USUAL
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,11 @@ def race(entrants: Mapping[str, Entrant], against: str, inputs: Arrays, sessions
 
 
 def _twins(entrants: Mapping[str, Entrant]) -> dict[str, str]:
-    """By name: the first entrant with the same bytes for the same target, often itself."""
-    first: dict[tuple[Target, str], str] = {}
+    """By name: the first entrant with the same bytes for the same target, and the same settings; often itself."""
+    first: dict[tuple[Target, RuntimeSettings, str], str] = {}
     return {
-        name: first.setdefault((entrant.target, _digest(entrant.artifact)), name) for name, entrant in entrants.items()
+        name: first.setdefault((entrant.target, entrant.settings, _digest(entrant.artifact)), name)
+        for name, entrant in entrants.items()
     }
 
 
@@ -90,12 +92,16 @@ def _ratio(bursts: Bursts, against: str, name: str) -> float:
     return statistics.median(one / other for one, other in zip(bursts[against], bursts[name], strict=True))
 
 
+def _side(entrant: Entrant, inputs: Arrays, cores: tuple[int, ...], scratch: Path) -> Side:
+    return Side(entrant.target, entrant.artifact, inputs, cores, scratch, entrant.settings)
+
+
 def _session(
     entrants: Mapping[str, Entrant], inputs: Arrays, cores: tuple[int, ...], order: random.Random, scratch: Path
 ) -> Bursts:
     with ExitStack() as stack:
         sides = {
-            name: stack.enter_context(Side(entrant.target, entrant.artifact, inputs, cores, scratch / str(number)))
+            name: stack.enter_context(_side(entrant, inputs, cores, scratch / str(number)))
             for number, (name, entrant) in enumerate(entrants.items())
         }
         for side in sides.values():
