@@ -1,5 +1,7 @@
 """Fewer nodes, the same function."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,8 @@ from tests.engine import models
 from whetstone.contract.passes import Simplify
 from workers.engine.graph.graph import Graph
 from workers.engine.graph.layers import layers_of
+from workers.engine.passes.checks import same_results
+from workers.engine.passes.errors import BrokenResult
 from workers.engine.passes.graph_pass import Context
 from workers.engine.passes.simplify import SimplifyPass
 
@@ -35,3 +39,10 @@ def test_integer_inputs_cannot_be_compared_and_it_says_so(context: Context) -> N
     outcome = SimplifyPass(Simplify()).apply(graph, None, context)
     assert [layer.op for layer in layers_of(outcome.graph)] == ["Gather"]
     assert "No inputs" in outcome.notes[0]
+
+
+def test_output_of_another_shape_is_not_the_same(tmp_path: Path) -> None:
+    body = "g (float[N,3] x) => (float y) {{ y = {} }}"
+    before, after = (Graph(models.parsed(body.format(call))) for call in ("Identity(x)", "Flatten <axis = 0> (x)"))
+    with pytest.raises(BrokenResult, match="Output 'y' is no longer what it was"):
+        same_results(before, after, None, tmp_path, tolerance=1e-3)

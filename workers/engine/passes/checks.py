@@ -105,6 +105,7 @@ def same_results(before: Graph, after: Graph, data: Samples | None, scratch: Pat
     for original, result in pairs:
         for name, old in original.items():
             limit = tolerance * max(1.0, float(np.abs(old).max(initial=0))) if old.dtype.kind == "f" else 0
-            if not np.allclose(result[name], old, rtol=0, atol=limit, equal_nan=True):
+            new = result[name]
+            if new.shape != old.shape or not np.allclose(new, old, rtol=0, atol=limit, equal_nan=True):
                 raise BrokenResult(f"Output '{name}' is no longer what it was.")
     return bool(pairs)
