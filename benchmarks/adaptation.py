@@ -37,12 +37,12 @@ Images = NDArray[np.float32]
 Shift = Callable[[Images, np.random.Generator], NDArray[np.floating]]
 
 SOURCE = "dat_01h455vb4pex5vsknk084sn02q"
-EPOCHS = 20
+EPOCHS = 40
 BATCH = 64
 SHIFTS: dict[str, Shift] = {
-    "turned": lambda x, _: rotate(x, 35, axes=(2, 3), reshape=False, order=1),
+    "turned": lambda x, _: rotate(x, 25, axes=(2, 3), reshape=False, order=1),
     "faint": lambda x, _: 0.3 * x + 0.6,
-    "noisy": lambda x, random: x + random.normal(0, 0.25, x.shape),
+    "noisy": lambda x, random: x + random.normal(0, 0.15, x.shape),
 }
 LEARNING = Learning(epochs=5, batch_size=BATCH)
 METHODS: dict[str, tuple[Method, ...]] = {
