@@ -10,19 +10,19 @@ test split of the new domain. `self_distillation` follows `batch_norm`, as in a 
 import argparse
 import statistics
 import tempfile
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import rotate, zoom
 from sklearn.datasets import load_digits
 from torch import nn
 
+from benchmarks.parts.accuracy import accuracy
+from examples.exporting import export
 from whetstone.contract.adaptation import Adapt, BatchNormStatistics, Coral, Method, Mmd, SelfDistillation
 from whetstone.contract.datasets import Split
 from whetstone.contract.learning import Learning
@@ -92,26 +92,6 @@ def taught(data: Samples, seed: int) -> nn.Module:
     return net.eval()
 
 
-def exported(net: nn.Module, path: Path) -> Graph:
-    """With batch-norms: the exporter folds them unless it is told to keep the mode the network is in."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter that needs no further package calls itself old
-        torch.onnx.export(
-            net, (torch.zeros(1, 1, 28, 28),), str(path), dynamo=False, opset_version=17, do_constant_folding=False,
-            training=torch.onnx.TrainingMode.PRESERVE, input_names=["x"], output_names=["logits"],
-            dynamic_axes={"x": {0: "N"}, "logits": {0: "N"}},
-        )  # fmt: skip
-    return Graph(onnx.load(path))
-
-
-def accuracy(graph: Graph, data: Samples) -> float:
-    """Percent of the test split that onnxruntime gets right."""
-    (batch,) = data.batches(Split.TEST, 10_000, with_labels=True)
-    session = ort.InferenceSession(graph.model.SerializeToString(), providers=["CPUExecutionProvider"])
-    (scores,) = session.run(None, batch.inputs)
-    return float((np.asarray(scores).argmax(1) == batch.labels).mean()) * 100
-
-
 def adapted(graph: Graph, methods: tuple[Method, ...], domain: Samples, context: Context) -> Graph:
     """After these passes; one that finds nothing to learn from changes nothing."""
     for method in methods:
@@ -124,7 +104,8 @@ def adapted(graph: Graph, methods: tuple[Method, ...], domain: Samples, context:
 
 def one_seed(data: Samples, domains: dict[str, Samples], folder: Path, seed: int) -> dict[tuple[str, str], float]:
     """Accuracies by shift and method; `before` is the network as it was."""
-    graph = exported(taught(data, seed), folder / "net.onnx")
+    trained = export(taught(data, seed), [torch.zeros(1, 1, 28, 28)], folder / "net.onnx", batch_norm_apart=True)
+    graph = Graph(onnx.load(trained))
     context = Context(folder, threads=torch.get_num_threads(), source=lambda _: data)
     found = {}
     for shift, domain in domains.items():

@@ -15,12 +15,12 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
-from sklearn.datasets import load_digits
 
+from benchmarks.parts.accuracy import accuracy
+from examples.digits import digits
 from whetstone.contract.augmentation import Crop, Rotate
 from whetstone.contract.datasets import Split
 from whetstone.contract.learning import CosineRate, Finetune
@@ -48,11 +48,9 @@ Reached = dict[tuple[str, str], float]
 """Percent of the test split, by student and side."""
 
 
-def digits(folder: Path) -> Samples:
-    """Images [N, 1, 28, 28] of 0 to 1: each pixel three times, with a margin of two."""
-    found = load_digits()
-    large = np.pad(np.kron(found.images / 16, np.ones((1, 3, 3))), ((0, 0), (2, 2), (2, 2)))
-    np.savez(folder / "digits.npz", x=large[:, None].astype(np.float32), labels=found.target.astype(np.int64))
+def dataset(folder: Path) -> Samples:
+    images, labels = digits()
+    np.savez(folder / "digits.npz", x=images, labels=labels)
     return open_dataset(folder / "digits.npz", folder)
 
 
@@ -88,14 +86,6 @@ def _model(nodes: list[object], weights: dict[str, Floats]) -> ModelProto:
     constants = [numpy_helper.from_array(value, name) for name, value in weights.items()]
     graph = helper.make_graph(nodes, "cnn", [x], [logits], constants)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-
-
-def accuracy(graph: Graph, data: Samples) -> float:
-    """Percent of the test split that onnxruntime gets right."""
-    (batch,) = data.batches(Split.TEST, 10_000, with_labels=True)
-    session = ort.InferenceSession(graph.model.SerializeToString(), providers=["CPUExecutionProvider"])
-    (scores,) = session.run(None, batch.inputs)
-    return float((np.asarray(scores).argmax(1) == batch.labels).mean()) * 100
 
 
 def few(data: Samples, seed: int) -> Samples:
@@ -134,7 +124,7 @@ def main() -> None:
     seeds = 2 if parser.parse_args().quick else 10
     with tempfile.TemporaryDirectory(prefix="whetstone-") as name:
         folder = Path(name)
-        data = digits(folder)
+        data = dataset(folder)
         context = Context(folder, threads=torch.get_num_threads())
         teacher = FinetunePass(Finetune(epochs=12, augment=TURNED)).apply(cnn(WIDTH, 0), data, context).graph
         print(f"teacher: {accuracy(teacher, data):.1f} %", flush=True)

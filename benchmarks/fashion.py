@@ -17,6 +17,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.parts.accuracy import accuracy
 from examples import fashion
 from whetstone.contract.augmentation import Flip
 from whetstone.contract.datasets import Split
@@ -29,7 +30,6 @@ from whetstone.contract.quantization import Quantize
 from whetstone.contract.targets import Target
 from workers.engine.data.samples import Samples, open_dataset
 from workers.engine.graph.graph import Graph
-from workers.engine.graph.session import Session
 from workers.engine.importers.detect import open_model
 from workers.engine.measure.latency import Contest, measure
 from workers.engine.passes.graph_pass import Context
@@ -58,20 +58,15 @@ def recipe(epochs: int) -> tuple[Pass, ...]:
 
 @dataclass(frozen=True)
 class Stage:
-    """What a model has come to after a pass; speed-ups by batch size against the original, 1 for itself."""
+    """What a model has come to after a pass: percent of the test images that are right; how many times as fast as the
+    original it is, by batch size.
+    """
 
     after: str
     accuracy: float
     size: int
     speedups: tuple[float, ...]
     seconds: float
-
-
-def accuracy(model: Path, data: Samples) -> float:
-    session, hits = Session(model, threads=torch.get_num_threads()), 0
-    for batch in data.batches(Split.TEST, 500, with_labels=True):
-        hits += int((session.run(batch.inputs)["logits"].argmax(1) == batch.required_labels).sum())
-    return hits / data.count(Split.TEST)
 
 
 def speedup(original: Path, result: Path, batch: int, data: Samples, seconds: float) -> float:
@@ -110,16 +105,17 @@ def _stage(after: str, original: Path, model: Path, data: Samples, started: floa
     ratios = (1.0,) * len(BATCHES)
     if model != original:
         ratios = tuple(speedup(original, model, batch, data, seconds) for batch in BATCHES)
-    return Stage(after, accuracy(model, data), model.stat().st_size, ratios, spent)
+    right = accuracy(open_model(model, model.parent), data)
+    return Stage(after, right, model.stat().st_size, ratios, spent)
 
 
 def show(name: str, seen: list[Stage]) -> None:
     table = Table("after", "accuracy", "lost (points)", "smaller", *(f"faster at {b}" for b in BATCHES), "took")
     for stage in seen:
-        lost, smaller = 100 * (seen[0].accuracy - stage.accuracy), seen[0].size / stage.size
+        lost, smaller = seen[0].accuracy - stage.accuracy, seen[0].size / stage.size
         ratios = (f"{ratio:.2f}×" for ratio in stage.speedups)
         took = f"{stage.seconds:.0f} s"
-        table.add_row(stage.after, f"{stage.accuracy:.2%}", f"{lost:+.2f}", f"{smaller:.2f}×", *ratios, took)
+        table.add_row(stage.after, f"{stage.accuracy:.2f} %", f"{lost:+.2f}", f"{smaller:.2f}×", *ratios, took)
     table.title = name
     Console().print(table)
 
@@ -138,7 +134,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="whetstone-") as folder:
             seen = stages(name, Path(folder), samples, epochs, seconds)
         show(name, seen)
-        lost = [100 * (seen[0].accuracy - stage.accuracy) for stage in seen]
+        lost = [seen[0].accuracy - stage.accuracy for stage in seen]
         best = max(seen[-1].speedups)
         told.append(f"{name}_pruned={max(seen[2].speedups):.2f} {name}_pruned_lost={lost[2]:.2f}")
         told.append(f"{name}={best:.2f} {name}_smaller={seen[0].size / seen[-1].size:.2f} {name}_lost={lost[-1]:.2f}")

@@ -9,15 +9,17 @@ PyTorch's. One thread.
 """
 
 import argparse
-import io
+import tempfile
 import time
-import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import onnx
 import torch
 from torch import Tensor, nn
 
+from examples.exporting import export
+from examples.fashion import Block, conv
 from whetstone.contract.reports import Estimate
 from workers.engine.graph.graph import Graph
 from workers.engine.graph.trainable import Trainable
@@ -29,27 +31,11 @@ CLASSES = 10
 Step = Callable[[], float]
 
 
-def _conv(into: int, out: int, stride: int = 1, size: int = 3) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(into, out, size, stride, size // 2, bias=False), nn.BatchNorm2d(out))
-
-
-class _Block(nn.Module):
-    """Two convolutions and a way around them (He et al. 2016)."""
-
-    def __init__(self, into: int, out: int, stride: int) -> None:
-        super().__init__()
-        self.first, self.second = _conv(into, out, stride), _conv(out, out)
-        self.around = nn.Identity() if into == out else _conv(into, out, stride, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (self.second(self.first(x).relu()) + self.around(x)).relu()  # type: ignore[no-any-return]
-
-
 def cnn() -> tuple[nn.Module, Tensor]:
     """A ResNet of 9 blocks, batch-norm and all, on 32 images of 32 × 32."""
     widths = [(16, 16, 1)] * 3 + [(16, 32, 2), (32, 32, 1), (32, 32, 1)] + [(32, 64, 2), (64, 64, 1), (64, 64, 1)]
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, CLASSES)]
-    net = nn.Sequential(_conv(3, 16), nn.ReLU(), *(_Block(*sizes) for sizes in widths), *head)
+    net = nn.Sequential(conv(3, 16), nn.ReLU(), *(Block(*sizes) for sizes in widths), *head)
     return net, torch.randn(32, 3, 32, 32)
 
 
@@ -72,16 +58,9 @@ def transformer() -> tuple[nn.Module, Tensor]:
 
 
 def exported(net: nn.Module, x: Tensor) -> Graph:
-    """As it stands, with batch-norm; the exporter for inference would fold it away."""
-    file = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # this exporter calls itself old
-        torch.onnx.export(
-            net, (x,), file, dynamo=False, opset_version=17, training=torch.onnx.TrainingMode.PRESERVE,
-            do_constant_folding=False, input_names=["x"], output_names=["y"],
-            dynamic_axes={"x": {0: "N"}, "y": {0: "N"}},
-        )  # fmt: skip
-    return Graph(onnx.load_from_string(file.getvalue()))
+    with tempfile.TemporaryDirectory() as folder:
+        path = export(net, [x], Path(folder) / "net.onnx", outputs=("y",), batch_norm_apart=True)
+        return Graph(onnx.load(path))
 
 
 def step_of(module: nn.Module, run: Callable[[], Tensor], labels: Tensor) -> Step:
@@ -104,7 +83,7 @@ def compare(net: nn.Module, x: Tensor, rounds: int) -> Estimate:
     theirs = step_of(net.train(), lambda: net(x), labels)
     for _ in range(WARM_UP):  # also, so that no two tensors are equal: the exporter would store them once
         theirs()
-    graph = Trainable(exported(net.eval(), x))
+    graph = Trainable(exported(net, x))
     with torch.no_grad():
         difference = float((net(x) - graph.eval()({"x": x})["y"]).abs().max())
     if difference > ALIKE:

@@ -6,7 +6,6 @@ with the same four files. The networks are plain PyTorch, exported as is usual: 
 
 import gzip
 import os
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from examples import exporting
 
 FOLDER = Path(os.environ.get("FASHION_MNIST", "/usr/share/datasets/fashion-mnist"))
 MEAN, DEVIATION = 0.2860, 0.3530
@@ -49,17 +50,17 @@ def write(path: Path, train: int = 60_000) -> Path:
     return path
 
 
-def _conv(into: int, out: int, stride: int = 1, size: int = 3) -> nn.Sequential:
+def conv(into: int, out: int, stride: int = 1, size: int = 3) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(into, out, size, stride, size // 2, bias=False), nn.BatchNorm2d(out))
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
     """Two convolutions and a way around them (He et al. 2016)."""
 
     def __init__(self, into: int, out: int, stride: int) -> None:
         super().__init__()
-        self.first, self.second = _conv(into, out, stride), _conv(out, out)
-        self.around = nn.Identity() if into == out else _conv(into, out, stride, 1)
+        self.first, self.second = conv(into, out, stride), conv(out, out)
+        self.around = nn.Identity() if into == out else conv(into, out, stride, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         return (self.second(self.first(x).relu()) + self.around(x)).relu()  # type: ignore[no-any-return]
@@ -71,14 +72,14 @@ def mlp() -> nn.Module:
 
 def cnn() -> nn.Module:
     widths = ((1, 32, 1), (32, 32, 2), (32, 64, 1), (64, 64, 2), (64, 64, 1))
-    layers = [layer for sizes in widths for layer in (*_conv(*sizes), nn.ReLU())]
+    layers = [layer for sizes in widths for layer in (*conv(*sizes), nn.ReLU())]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
 
 
 def resnet(width: int = 32) -> nn.Module:
-    blocks = [_Block(width, width, 1), _Block(width, 2 * width, 2), _Block(2 * width, 4 * width, 2)]
+    blocks = [Block(width, width, 1), Block(width, 2 * width, 2), Block(2 * width, 4 * width, 2)]
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4 * width, 10)]
-    return nn.Sequential(_conv(1, width), nn.ReLU(), *blocks, *head)
+    return nn.Sequential(conv(1, width), nn.ReLU(), *blocks, *head)
 
 
 @dataclass(frozen=True)
@@ -108,11 +109,4 @@ def train(network: Network, samples: int = 60_000, seed: int = 0) -> nn.Module:
 
 
 def export(net: nn.Module, path: Path) -> Path:
-    """ONNX, opset 17, with a free batch axis."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter that needs no further package calls itself old
-        torch.onnx.export(
-            net, (torch.zeros(1, 1, 28, 28),), str(path), dynamo=False, opset_version=17,
-            input_names=["x"], output_names=["logits"], dynamic_axes={"x": {0: "N"}, "logits": {0: "N"}},
-        )  # fmt: skip
-    return path
+    return exporting.export(net, [torch.zeros(1, 1, 28, 28)], path)

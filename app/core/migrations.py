@@ -4,8 +4,6 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
 from app.core.database import async_url
@@ -30,11 +28,3 @@ def upgrade(database_url: str) -> None:
         command.upgrade(config, "head")
         connection.commit()
     engine.dispose()
-
-
-def is_current(database_url: str) -> bool:
-    engine = create_engine(async_url(database_url))
-    with engine.connect() as connection:
-        current = MigrationContext.configure(connection).get_current_revision()
-    engine.dispose()
-    return current == ScriptDirectory.from_config(alembic_config()).get_current_head()

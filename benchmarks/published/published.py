@@ -1,7 +1,6 @@
 """What the scoreboard needs of a model: how to write it and real inputs for it, and where both come from."""
 
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import files
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -41,23 +40,6 @@ def weights(package: str, ending: str) -> dict[str, Tensor]:
     """The tensors of a package's PyTorch file; nothing else in it is unpickled."""
     found: dict[str, Tensor] = torch.load(packaged(package, ending), map_location="cpu", weights_only=True)
     return found
-
-
-def export(
-    net: nn.Module,
-    example: Sequence[Tensor],
-    path: Path,
-    inputs: Sequence[str],
-    outputs: Sequence[str],
-) -> None:
-    """ONNX with a free batch axis, batch-norm folded into convolutions, as most models are published."""
-    axes = {name: {0: "N"} for name in (*inputs, *outputs)}
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # the exporter that needs no further package calls itself old
-        torch.onnx.export(
-            net.eval(), tuple(example), str(path), dynamo=False, opset_version=OPSET,
-            input_names=list(inputs), output_names=list(outputs), dynamic_axes=axes,
-        )  # fmt: skip
 
 
 def save(folder: Path, **splits: Arrays) -> None:

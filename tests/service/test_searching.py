@@ -12,9 +12,9 @@ from app.embedded import service as embedded
 from app.embedded.service import Running
 from examples import digits
 from tests.service import facts
-from tests.service.actors import Guest, new_tenant, query
+from tests.service.actors import Guest, new_tenant, query, until
 from tests.service.conftest import QUICK, data_folder
-from tests.service.test_steps import finish_deliver, output, until
+from tests.service.test_steps import finish_deliver, output
 from whetstone.client import Client
 from whetstone.contract.failures import Failure, FailureCode
 from whetstone.contract.jobs import ArtifactKind, Budget, EventKind, JobRead, JobSpec, JobState, Objective, StepState

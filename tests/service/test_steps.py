@@ -1,7 +1,6 @@
 """The life of steps and jobs, seen by a worker that does everything wrong it can."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -9,7 +8,7 @@ import pytest
 
 from app.embedded.service import Running
 from tests.service import facts
-from tests.service.actors import Guest, new_tenant, query
+from tests.service.actors import Guest, new_tenant, query, until
 from tests.service.conftest import LEASE_SECONDS
 from whetstone.client import Client
 from whetstone.contract.failures import Failure, FailureCode
@@ -65,13 +64,6 @@ def finish_deliver(guest: Guest, order: Order, tmp_path: Path, kind: VerdictKind
     made = output(guest, order, tmp_path, f"{order.task.target.replace('/', '-')}.onnx")
     result = Delivered(report=facts.target_report(order.task.target, kind))
     guest.control.finish(order.token, Finish(result=result, outputs=(made,)))
-
-
-def until(condition: Callable[[], bool], seconds: float = 15) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def test_a_job_goes_from_optimize_over_its_targets_to_a_report(
@@ -293,6 +285,7 @@ def test_a_job_is_cancelled_even_if_its_worker_is_lost(client: Client, guest: Gu
     guest.claim(job.id)
     client.jobs.cancel(job.id)
     until(lambda: client.jobs.get(job.id).state is JobState.CANCELLED, LEASE_SECONDS + 5)
+    assert [step.state for step in client.jobs.get(job.id).steps] == [StepState.CANCELLED]
 
 
 def test_a_step_that_finishes_while_it_is_cancelled_starts_nothing_new(

@@ -6,8 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import svix.webhooks
 from app.embedded import service as embedded
 from app.embedded.service import Running
 from tests.service import facts
-from tests.service.actors import Guest, new_tenant, query
+from tests.service.actors import Guest, new_tenant, query, until
 from tests.service.conftest import QUICK, data_folder
 from tests.service.receiver import GOOD, Answer, Received, Receiver, receiving
 from whetstone.client import Client
@@ -59,14 +58,6 @@ def caller(hooked: Running) -> Iterator[Client]:
 def hand(hooked: Running) -> Iterator[Guest]:
     with Guest(hooked) as guest:
         yield guest
-
-
-def until(found: Callable[[], Any], seconds: float = 15) -> Any:
-    end = time.monotonic() + seconds
-    while not (value := found()):
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
-    return value
 
 
 def ended(client: Client, delivery: DeliveryRead) -> DeliveryRead:

@@ -5,17 +5,9 @@ from pathlib import Path
 
 import onnxruntime as ort
 
-from whetstone.contract.failures import FailureCode
-from workers.engine.errors import EngineError
 from workers.engine.graph.graph import Array
 
 ERRORS_ONLY = 3
-
-
-class NotRunnable(EngineError):
-    """The runtime cannot run the graph."""
-
-    code = FailureCode.RESULT_MISMATCH
 
 
 class Session:

@@ -110,10 +110,6 @@ class Objective:
         """The tensors that a teacher must give."""
         return tuple(dict.fromkeys(aim.teacher for aim in self.aims if aim.teacher is not None))
 
-    @property
-    def needs_labels(self) -> bool:
-        return any(isinstance(aim.term, LabelTerm) for aim in self.aims)
-
     def loss(self, made: Tensor, labels: Tensor) -> Tensor:
         """The mean loss of a batch against labels alone. Raises DatasetMismatch when they do not go together."""
         return self.total({aim.student: made for aim in self.aims}, {}, Targets(labels))

@@ -4,8 +4,6 @@ Every index along an axis that may be cut carries the number of an atom. Operato
 and outputs are the same channel; what belongs together then follows as the connected components of those ties.
 """
 
-from collections import defaultdict
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
@@ -79,12 +77,3 @@ def compact(atoms: Atoms) -> Atoms:
 def carried(atoms: Atoms) -> tuple[int, ...]:
     """The axes along which the atoms differ."""
     return tuple(axis for axis, length in enumerate(atoms.shape) if length > 1)
-
-
-def by_component(labels: Labels) -> dict[int, Atoms]:
-    """The atoms of each component."""
-    order = np.argsort(labels, kind="stable")
-    found: dict[int, list[int]] = defaultdict(list)
-    for atom in order.tolist():
-        found[int(labels[atom])].append(atom)
-    return {label: np.array(atoms, np.int64) for label, atoms in found.items()}
