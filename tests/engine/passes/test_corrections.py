@@ -16,14 +16,14 @@ from workers.engine.data.samples import Samples, open_dataset
 from workers.engine.graph.edit import name_nodes
 from workers.engine.graph.graph import Graph
 from workers.engine.graph.layers import layers_of
-from workers.engine.passes.bias_correction import mean_errors
-from workers.engine.passes.calibration import Calibration
-from workers.engine.passes.equalize import equalize, pairs_of, spread
 from workers.engine.passes.graph_pass import Context
-from workers.engine.passes.moments import linear_form, moments_of
 from workers.engine.passes.quantize import QuantizePass
-from workers.engine.passes.rounding import output_error
-from workers.engine.passes.smooth import observe, products, smooth
+from workers.engine.passes.quantizing.bias_correction import mean_errors
+from workers.engine.passes.quantizing.calibration import Calibration
+from workers.engine.passes.quantizing.equalize import equalize, pairs_of, spread
+from workers.engine.passes.quantizing.moments import linear_form, moments_of
+from workers.engine.passes.quantizing.rounding import output_error
+from workers.engine.passes.quantizing.smooth import observe, products, smooth
 
 
 def data_of(tmp_path: Path, **arrays: Array) -> Samples:

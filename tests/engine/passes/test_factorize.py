@@ -14,7 +14,7 @@ from workers.engine.graph.graph import Graph
 from workers.engine.graph.layers import count_params
 from workers.engine.graph.macs import count_macs
 from workers.engine.passes.factorize import FactorizePass
-from workers.engine.passes.factorize_split import rank_for
+from workers.engine.passes.factorizing.split import rank_for
 from workers.engine.passes.goal import OutOfReach
 from workers.engine.passes.graph_pass import Context
 

@@ -13,10 +13,10 @@ from whetstone.contract.quantization import Activations, Calibrator, Form, Preci
 from workers.engine.data.samples import Samples, open_dataset
 from workers.engine.errors import EngineError
 from workers.engine.graph.graph import Graph
-from workers.engine.passes.agreement import TOGETHER, agrees_at_every_batch
 from workers.engine.passes.errors import BrokenResult
 from workers.engine.passes.graph_pass import Context
 from workers.engine.passes.quantize import QuantizePass
+from workers.engine.passes.quantizing.agreement import TOGETHER, agrees_at_every_batch
 
 EVERYTHING = Quantize(equalize=True, smooth=Smooth(), rounding=Rounding.LEARNED, bias_correction=True)
 CONFIGS = {

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from whetstone.contract.quantization import Calibrator
-from workers.engine.passes.histograms import BINS, MOST_VALUES, Histogram
+from workers.engine.passes.quantizing.histograms import BINS, MOST_VALUES, Histogram
 
 ALL = 100.0
 

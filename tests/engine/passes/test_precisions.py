@@ -16,8 +16,8 @@ from workers.engine.errors import EngineError
 from workers.engine.graph.graph import Graph
 from workers.engine.passes.graph_pass import Context
 from workers.engine.passes.quantize import QuantizePass
-from workers.engine.passes.ranges import find_ranges, with_shapes
-from workers.engine.passes.weight_only import packed
+from workers.engine.passes.quantizing.ranges import find_ranges, with_shapes
+from workers.engine.passes.quantizing.weight_only import packed
 
 
 def size(graph: Graph) -> int:

@@ -16,10 +16,10 @@ from workers.engine.errors import EngineError
 from workers.engine.graph.graph import Graph
 from workers.engine.graph.layers import count_nonzero
 from workers.engine.passes.graph_pass import Context
-from workers.engine.passes.magnitude import kth_smallest
 from workers.engine.passes.prune import PrunePass
-from workers.engine.passes.prune_schedule import is_due, sparsity_at
-from workers.engine.passes.prune_scores import normalized
+from workers.engine.passes.pruning.magnitude import kth_smallest
+from workers.engine.passes.pruning.schedule import is_due, sparsity_at
+from workers.engine.passes.pruning.scores import normalized
 
 
 def zeros(graph: Graph, name: str) -> int:

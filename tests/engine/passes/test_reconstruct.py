@@ -14,7 +14,7 @@ from workers.engine.graph.graph import Graph
 from workers.engine.graph.ops.node import decode
 from workers.engine.passes.graph_pass import Context
 from workers.engine.passes.prune import PrunePass
-from workers.engine.passes.reconstruct_fit import Sums, fit, windows
+from workers.engine.passes.pruning.least_squares import Sums, fit, windows
 
 RANDOM = np.random.default_rng(0)
 

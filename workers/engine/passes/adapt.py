@@ -12,8 +12,8 @@ from workers.engine.data.fit import fixed_at_one
 from workers.engine.data.samples import Samples
 from workers.engine.graph.edit import separate_statistics
 from workers.engine.graph.graph import Graph
-from workers.engine.passes.adapt_features import aligned_tensor, check_batches
-from workers.engine.passes.adapt_statistics import adaptable, renew_statistics
+from workers.engine.passes.adapting.features import aligned_tensor, check_batches
+from workers.engine.passes.adapting.statistics import adaptable, renew_statistics
 from workers.engine.passes.errors import NeedsDataset, NothingToDo
 from workers.engine.passes.graph_pass import Context, GraphPass, Outcome
 from workers.engine.passes.learning import module_for, telling, trainable

@@ -14,8 +14,8 @@ from workers.engine.graph.layers import Layer, count_params, layers_of
 from workers.engine.graph.macs import count_macs
 from workers.engine.passes.checks import same_interface
 from workers.engine.passes.errors import BrokenResult, NothingToDo
-from workers.engine.passes.factorize_nodes import ints_of, split_node
-from workers.engine.passes.factorize_split import CONV_RANK, Plan, conv_plans, matrix_plans
+from workers.engine.passes.factorizing.nodes import ints_of, split_node
+from workers.engine.passes.factorizing.split import CONV_RANK, Plan, conv_plans, matrix_plans
 from workers.engine.passes.goal import Shapes, check_goal, least, shapes_of, share_left
 from workers.engine.passes.graph_pass import Context, GraphPass, Outcome
 from workers.engine.passes.names import check_names, excluded_weights

@@ -6,8 +6,8 @@ from whetstone.contract.pruning import Granularity, Prune
 from workers.engine.data.samples import Samples
 from workers.engine.graph.graph import Graph
 from workers.engine.passes.graph_pass import Context, GraphPass, Outcome
-from workers.engine.passes.prune_channels import PruneChannels
-from workers.engine.passes.prune_elements import PruneElements
+from workers.engine.passes.pruning.channels import PruneChannels
+from workers.engine.passes.pruning.elements import PruneElements
 
 
 def _kind(config: Prune) -> GraphPass[Prune]:

@@ -10,19 +10,19 @@ from workers.engine.graph.edit import name_nodes, store_constants_as_initializer
 from workers.engine.graph.graph import Graph, name_of
 from workers.engine.graph.layers import Layer, layers_of
 from workers.engine.graph.reasons import reason_of
-from workers.engine.passes.agreement import agrees_at_every_batch
-from workers.engine.passes.calibration import Calibration
-from workers.engine.passes.corrections import even_out_channels, smooth_activations
 from workers.engine.passes.errors import BrokenResult, NeedsDataset, NothingToDo
 from workers.engine.passes.graph_pass import Context, GraphPass, Outcome
-from workers.engine.passes.halving import brain_floats, half_floats
-from workers.engine.passes.integer import INTEGER_OPS, quantizable, why_kept
-from workers.engine.passes.kinds import Kind, in_blocks, quantized, with_dynamic_ranges, with_static_ranges
 from workers.engine.passes.names import chosen_names, excluded_weights
-from workers.engine.passes.prepared import Prepared
-from workers.engine.passes.stored import inner_layers
-from workers.engine.passes.weight_only import OPS as BLOCK_OPS
-from workers.engine.passes.weight_only import why_not
+from workers.engine.passes.quantizing.agreement import agrees_at_every_batch
+from workers.engine.passes.quantizing.calibration import Calibration
+from workers.engine.passes.quantizing.corrections import even_out_channels, smooth_activations
+from workers.engine.passes.quantizing.halving import brain_floats, half_floats
+from workers.engine.passes.quantizing.integer import INTEGER_OPS, quantizable, why_kept
+from workers.engine.passes.quantizing.kinds import Kind, in_blocks, quantized, with_dynamic_ranges, with_static_ranges
+from workers.engine.passes.quantizing.prepared import Prepared
+from workers.engine.passes.quantizing.stored import inner_layers
+from workers.engine.passes.quantizing.weight_only import OPS as BLOCK_OPS
+from workers.engine.passes.quantizing.weight_only import why_not
 
 EXCLUDED = "it is excluded"
 

@@ -19,7 +19,7 @@ from whetstone.contract.quantization import (
 from whetstone.contract.trials import Proposal
 from workers.engine.graph.graph import Graph
 from workers.engine.graph.layers import Layer, layers_of
-from workers.engine.passes.quantizer import STATIC_OPS
+from workers.engine.passes.quantizing.quantizer import STATIC_OPS
 from workers.engine.search.board import Board, Recipe
 from workers.engine.search.learned import Lessons, recovered
 from workers.engine.search.runtime import settings_for

@@ -11,8 +11,8 @@ from workers.engine.graph.channels.sites import Role
 from workers.engine.graph.graph import Array, Graph
 from workers.engine.graph.trainable import Trainable
 from workers.engine.passes.learning import labelled, trainable
-from workers.engine.passes.prune_gradients import Products, each_batch
-from workers.engine.passes.prune_scores import Scores, normalized, random_scores
+from workers.engine.passes.pruning.gradients import Products, each_batch
+from workers.engine.passes.pruning.scores import Scores, normalized, random_scores
 from workers.engine.training.objective import Objective
 
 Read = Callable[[str], Array]

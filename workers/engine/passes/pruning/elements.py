@@ -16,11 +16,11 @@ from workers.engine.passes.checks import same_interface
 from workers.engine.passes.errors import BrokenResult, NothingToDo
 from workers.engine.passes.graph_pass import Context, GraphPass, Outcome
 from workers.engine.passes.learning import Masks, labelled, trainable
-from workers.engine.passes.magnitude import Floats, Score, Store, zero_pattern, zero_smallest
 from workers.engine.passes.names import check_names, excluded_weights
-from workers.engine.passes.prune_gradients import weight_changes
-from workers.engine.passes.prune_schedule import learn_pruning
-from workers.engine.passes.prune_scores import weight_score
+from workers.engine.passes.pruning.gradients import weight_changes
+from workers.engine.passes.pruning.magnitude import Floats, Score, Store, zero_pattern, zero_smallest
+from workers.engine.passes.pruning.schedule import learn_pruning
+from workers.engine.passes.pruning.scores import weight_score
 from workers.engine.passes.sensitivity import scan
 
 PRUNABLE = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN"})

@@ -11,12 +11,12 @@ from workers.engine.graph.ops.program import Unsupported
 from workers.engine.passes.checks import probes
 from workers.engine.passes.errors import CalibrationFailed, NothingToDo
 from workers.engine.passes.graph_pass import Outcome
-from workers.engine.passes.half import halved, out_of_range
-from workers.engine.passes.prepared import Prepared
-from workers.engine.passes.ranges import Ranges, find_extremes, with_shapes
-from workers.engine.passes.stored import inner_layers, stored
-from workers.engine.passes.survival import put_back
-from workers.engine.passes.watching import Batches
+from workers.engine.passes.quantizing.half import halved, out_of_range
+from workers.engine.passes.quantizing.prepared import Prepared
+from workers.engine.passes.quantizing.ranges import Ranges, find_extremes, with_shapes
+from workers.engine.passes.quantizing.stored import inner_layers, stored
+from workers.engine.passes.quantizing.survival import put_back
+from workers.engine.passes.quantizing.watching import Batches
 
 ROUNDS = 10
 """How often the nodes where NaN or infinity first appears are put back to float32."""

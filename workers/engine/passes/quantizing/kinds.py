@@ -10,25 +10,25 @@ from whetstone.contract.reports import Curve, LayerChange
 from workers.engine.graph.edit import drop_unread
 from workers.engine.graph.graph import Graph, name_of
 from workers.engine.graph.layers import Layer, layers_of
-from workers.engine.passes.corrections import Build, Corrected, Relearn
 from workers.engine.passes.errors import NothingToDo
 from workers.engine.passes.graph_pass import Outcome
-from workers.engine.passes.integer import change_of, learned_integers, quantizable
-from workers.engine.passes.moments import Floats, Linear
-from workers.engine.passes.partial import Found, Judge, Search
-from workers.engine.passes.prepared import Prepared
-from workers.engine.passes.quantizer import (
+from workers.engine.passes.quantizing.corrections import Build, Corrected, Relearn
+from workers.engine.passes.quantizing.integer import change_of, learned_integers, quantizable
+from workers.engine.passes.quantizing.moments import Floats, Linear
+from workers.engine.passes.quantizing.partial import Found, Judge, Search
+from workers.engine.passes.quantizing.prepared import Prepared
+from workers.engine.passes.quantizing.quantizer import (
     NVIDIA_OPS,
     activation_type,
     ops_with_integer_form,
     quantize_dynamic,
     quantize_static,
 )
-from workers.engine.passes.ranges import with_shapes, without_range
-from workers.engine.passes.rounding import Learned
-from workers.engine.passes.smooth import read_unrounded
-from workers.engine.passes.stored import inner_layers, stored
-from workers.engine.passes.weight_only import learned_blocks, store_in_blocks, why_not
+from workers.engine.passes.quantizing.ranges import with_shapes, without_range
+from workers.engine.passes.quantizing.rounding import Learned
+from workers.engine.passes.quantizing.smooth import read_unrounded
+from workers.engine.passes.quantizing.stored import inner_layers, stored
+from workers.engine.passes.quantizing.weight_only import learned_blocks, store_in_blocks, why_not
 
 NO_LIMIT = "Partial quantization could not keep its limit of {limit:g} points: {drop:.2f} are lost. Nearest miss kept."
 ONLY_LAYERS = "Only products and convolutions are quantized: the other operators as well lost more than the limit."

@@ -12,7 +12,7 @@ from workers.engine.graph.channels.sites import Role
 from workers.engine.graph.graph import Array, Graph, attribute, name_of
 from workers.engine.graph.ops.node import decode
 from workers.engine.passes.graph_pass import Context
-from workers.engine.passes.reconstruct_fit import Rows, Sums, fit, windows, with_one
+from workers.engine.passes.pruning.least_squares import Rows, Sums, fit, windows, with_one
 from workers.engine.passes.runs import Runs, measure_statistics
 from workers.engine.passes.sensitivity import feeds
 

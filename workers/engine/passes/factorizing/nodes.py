@@ -8,7 +8,7 @@ from onnx import NodeProto, helper, numpy_helper
 
 from workers.engine.graph.edit import drop_unread
 from workers.engine.graph.graph import Graph, name_of
-from workers.engine.passes.factorize_split import Part
+from workers.engine.passes.factorizing.split import Part
 
 
 def ints_of(node: NodeProto, name: str, length: int, default: int) -> list[int]:

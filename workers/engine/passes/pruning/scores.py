@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whetstone.contract.pruning import Criterion, Normalization
-from workers.engine.passes.magnitude import Floats, Score
+from workers.engine.passes.pruning.magnitude import Floats, Score
 
 Scores = NDArray[np.float64]
 

@@ -15,7 +15,7 @@ from onnxruntime.quantization.quant_utils import QuantizationMode
 from onnxruntime.quantization.registry import IntegerOpsRegistry, QDQRegistry, QLinearOpsRegistry
 
 from whetstone.contract.quantization import ActivationType, Form, Quantize
-from workers.engine.passes.ranges import Ranges
+from workers.engine.passes.quantizing.ranges import Ranges
 
 INFERRED = ("onnx.infer", "onnxruntime.quant")
 """How onnxruntime's quantizers mark a model whose shapes they need not infer again."""

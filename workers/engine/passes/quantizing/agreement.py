@@ -14,7 +14,7 @@ from workers.engine.data.samples import Samples
 from workers.engine.data.synthesis import random_inputs
 from workers.engine.graph.graph import Array, Graph
 from workers.engine.passes.errors import BrokenResult, CalibrationFailed
-from workers.engine.passes.watching import session_of
+from workers.engine.passes.quantizing.watching import session_of
 
 TOGETHER = 8
 WORSE, NOTICEABLE = 10.0, 0.05

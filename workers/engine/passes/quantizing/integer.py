@@ -6,10 +6,10 @@ from whetstone.contract.quantization import Form, Quantize
 from whetstone.contract.reports import LayerChange
 from workers.engine.graph.graph import Graph
 from workers.engine.graph.layers import Layer
-from workers.engine.passes.moments import Floats, Linear
-from workers.engine.passes.quantizer import DYNAMIC_OPS, ops_with_integer_form
-from workers.engine.passes.rounding import Grid, Learned, learn
-from workers.engine.passes.stored import stored
+from workers.engine.passes.quantizing.moments import Floats, Linear
+from workers.engine.passes.quantizing.quantizer import DYNAMIC_OPS, ops_with_integer_form
+from workers.engine.passes.quantizing.rounding import Grid, Learned, learn
+from workers.engine.passes.quantizing.stored import stored
 
 INTEGER_OPS = frozenset({
     "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger", "QLinearConv",

@@ -13,8 +13,8 @@ from onnx import NodeProto, helper, numpy_helper
 
 from workers.engine.graph.graph import Array, Graph, name_of
 from workers.engine.graph.layers import Layer
-from workers.engine.passes.moments import Floats, Linear
-from workers.engine.passes.rounding import Grid, Learned, learn
+from workers.engine.passes.quantizing.moments import Floats, Linear
+from workers.engine.passes.quantizing.rounding import Grid, Learned, learn
 
 DOMAIN = "com.microsoft"
 OPS = ("MatMul", "Gemm")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from workers.engine.graph.graph import DEFAULT_DOMAINS, Graph, attribute, name_of
 from workers.engine.graph.layers import MATRIX_RANK, Layer, layers_of
 from workers.engine.graph.readers import is_read_once, only_reader
-from workers.engine.passes.biases import Bias, bias_of, change_bias
+from workers.engine.passes.quantizing.biases import Bias, bias_of, change_bias
 
 OPS = ("Conv", "Gemm", "MatMul")
 ELEMENTWISE = frozenset({"Relu", "LeakyRelu", "PRelu", "Identity"})

@@ -10,8 +10,8 @@ from onnx import ModelProto, TensorProto, helper
 from whetstone.contract.quantization import Calibrator
 from workers.engine.graph.graph import Array, Graph
 from workers.engine.passes.errors import CalibrationFailed
-from workers.engine.passes.histograms import Histogram
-from workers.engine.passes.watching import (
+from workers.engine.passes.quantizing.histograms import Histogram
+from workers.engine.passes.quantizing.watching import (
     Batches,
     in_groups,
     session_of,

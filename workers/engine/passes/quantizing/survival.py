@@ -14,8 +14,8 @@ from workers.engine.graph.ops.program import Program
 from workers.engine.graph.ops.setting import Setting
 from workers.engine.graph.ops.values import Value, natural
 from workers.engine.graph.trainable import constants_of, needed
-from workers.engine.passes.half import CAST, TWIN
-from workers.engine.passes.watching import Batches
+from workers.engine.passes.quantizing.half import CAST, TWIN
+from workers.engine.passes.quantizing.watching import Batches
 
 TRIED = 4
 """Batches that are run through both graphs."""

@@ -8,13 +8,13 @@ from whetstone.contract.quantization import Quantize, Rounding
 from whetstone.contract.reports import LayerChange
 from workers.engine.graph.graph import Graph
 from workers.engine.graph.layers import Layer
-from workers.engine.passes.bias_correction import correctable, mean_errors, take_out
-from workers.engine.passes.biases import bias_of
-from workers.engine.passes.equalize import equalize, pairs_of, spread
-from workers.engine.passes.moments import Floats, Linear, linear_form, moments_of
-from workers.engine.passes.prepared import Prepared
-from workers.engine.passes.rounding import Learned
-from workers.engine.passes.smooth import Smoothed, observe, products, smooth
+from workers.engine.passes.quantizing.bias_correction import correctable, mean_errors, take_out
+from workers.engine.passes.quantizing.biases import bias_of
+from workers.engine.passes.quantizing.equalize import equalize, pairs_of, spread
+from workers.engine.passes.quantizing.moments import Floats, Linear, linear_form, moments_of
+from workers.engine.passes.quantizing.prepared import Prepared
+from workers.engine.passes.quantizing.rounding import Learned
+from workers.engine.passes.quantizing.smooth import Smoothed, observe, products, smooth
 
 Build = Callable[[Graph, Sequence[str], Sequence[str]], Graph]
 """Quantize a float graph, but for the layers named first, or only those named second if any are."""

@@ -10,7 +10,7 @@ import numpy as np
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from workers.engine.graph.graph import Graph, name_of
-from workers.engine.passes.ranges import Ranges
+from workers.engine.passes.quantizing.ranges import Ranges
 
 LARGEST = float(np.finfo(np.float16).max)
 SAFE = LARGEST / 2

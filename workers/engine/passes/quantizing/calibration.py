@@ -13,7 +13,7 @@ from workers.engine.graph.graph import Array, Graph
 from workers.engine.graph.shapes import has_subgraphs
 from workers.engine.passes.errors import CalibrationFailed
 from workers.engine.passes.graph_pass import Context
-from workers.engine.passes.ranges import Ranges, find_ranges, with_shapes
+from workers.engine.passes.quantizing.ranges import Ranges, find_ranges, with_shapes
 
 BATCH = 16
 SEED = 0

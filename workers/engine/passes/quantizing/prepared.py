@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from whetstone.contract.reports import LayerChange
 from workers.engine.graph.graph import Graph
 from workers.engine.graph.layers import Layer, layers_of
-from workers.engine.passes.calibration import Calibration
 from workers.engine.passes.errors import NeedsDataset
 from workers.engine.passes.graph_pass import Context
+from workers.engine.passes.quantizing.calibration import Calibration
 
 
 @dataclass

@@ -24,11 +24,11 @@ from workers.engine.passes.goal import OutOfReach, check_goal, least, shapes_of,
 from workers.engine.passes.graph_pass import Context, GraphPass, Outcome
 from workers.engine.passes.learning import labelled, trainable
 from workers.engine.passes.names import check_names
-from workers.engine.passes.prune_choice import Candidates, Units, choose
-from workers.engine.passes.prune_report import changes, summary
-from workers.engine.passes.prune_schedule import learn_pruning
-from workers.engine.passes.prune_units import has_batch_norm, learner_for, unit_scores
-from workers.engine.passes.reconstruct import reconstruct
+from workers.engine.passes.pruning.choice import Candidates, Units, choose
+from workers.engine.passes.pruning.reconstruct import reconstruct
+from workers.engine.passes.pruning.report import changes, summary
+from workers.engine.passes.pruning.schedule import learn_pruning
+from workers.engine.passes.pruning.units import has_batch_norm, learner_for, unit_scores
 from workers.engine.passes.sensitivity import scan
 
 NOT_FITTED = "There is no dataset: the weights behind the cuts were not fitted again."

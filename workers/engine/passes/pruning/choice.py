@@ -7,7 +7,7 @@ import numpy as np
 
 from whetstone.contract.pruning import Prune, Scope
 from workers.engine.graph.channels.groups import Group
-from workers.engine.passes.prune_scores import Scores
+from workers.engine.passes.pruning.scores import Scores
 
 Units = frozenset[int]
 

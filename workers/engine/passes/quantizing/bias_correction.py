@@ -14,8 +14,8 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from workers.engine.graph.graph import Graph
 from workers.engine.graph.layers import Layer
-from workers.engine.passes.biases import Bias, bias_of, change_bias
-from workers.engine.passes.watching import Batches, session_of, show, without_outputs
+from workers.engine.passes.quantizing.biases import Bias, bias_of, change_bias
+from workers.engine.passes.quantizing.watching import Batches, session_of, show, without_outputs
 
 AXES_ARE_INPUTS = 18
 """The opset from which ReduceMean takes its axes as an input."""
