@@ -24,7 +24,7 @@ def export(
     Batch-norm is folded into convolutions, as is usual, unless it is to stay a node of its own, as learning likes it.
     """
     apart = {"training": torch.onnx.TrainingMode.PRESERVE, "do_constant_folding": False} if batch_norm_apart else {}
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # this exporter calls itself old
         torch.onnx.export(
             net.eval(), tuple(examples), str(path), dynamo=False, opset_version=OPSET, input_names=list(inputs),
