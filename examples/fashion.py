@@ -77,9 +77,10 @@ def cnn() -> nn.Module:
 
 
 def resnet(width: int = 32) -> nn.Module:
-    blocks = [Block(width, width, 1), Block(width, 2 * width, 2), Block(2 * width, 4 * width, 2)]
+    """308,000 parameters at width 32. As on ImageNet, the first convolution already halves the image."""
+    blocks = [Block(width, width, 1), Block(width, 2 * width, 1), Block(2 * width, 4 * width, 2)]
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4 * width, 10)]
-    return nn.Sequential(conv(1, width), nn.ReLU(), *blocks, *head)
+    return nn.Sequential(conv(1, width, 2), nn.ReLU(), *blocks, *head)
 
 
 @dataclass(frozen=True)

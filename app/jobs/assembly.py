@@ -5,8 +5,16 @@ from datetime import UTC, datetime
 from app.fleet.tables import StepRow
 from app.jobs.tables import JobRow
 from whetstone.contract.jobs import StepState
-from whetstone.contract.reports import FailedTarget, JobReport, PassReport, TargetReport, Verdict, VerdictKind
-from whetstone.contract.steps import Delivered, Optimized, Searched
+from whetstone.contract.reports import (
+    Candidate,
+    FailedTarget,
+    JobReport,
+    PassReport,
+    TargetReport,
+    Verdict,
+    VerdictKind,
+)
+from whetstone.contract.steps import Contender, Delivered, Optimized, Searched, Winner
 from whetstone.contract.targets import Target
 
 
@@ -29,10 +37,10 @@ def assemble(job: JobRow, found: Optimized | Searched, delivers: list[StepRow]) 
         dataset_name=job.dataset.name if job.dataset else None,
         dataset_sha256=job.dataset.file.sha256 if job.dataset else None,
         verdict=_verdict(spokesman, found),
-        passes=_passes(found, spokesman.target),
+        passes=_passes(found, spokesman),
         targets=targets,
         failed_targets=failed,
-        candidates=found.candidates if isinstance(found, Searched) else (),
+        candidates=_candidates(found, targets) if isinstance(found, Searched) else (),
         search=found.summary if isinstance(found, Searched) else None,
         created_at=datetime.now(UTC),
     )
@@ -52,8 +60,35 @@ def _verdict(report: TargetReport, found: Optimized | Searched) -> Verdict:
     return Verdict(kind=report.verdict.kind, reason=reason)
 
 
-def _passes(found: Optimized | Searched, target: Target) -> tuple[PassReport, ...]:
+def _passes(found: Optimized | Searched, report: TargetReport) -> tuple[PassReport, ...]:
     """What was done to the model; after a search, what was done for this target."""
-    if isinstance(found, Optimized):
-        return found.passes
-    return next(winner.passes for winner in found.winners if winner.target is target)
+    return found.passes if isinstance(found, Optimized) else _taken(found, report).passes
+
+
+def winner_of(found: Searched, target: Target) -> Winner:
+    return next(winner for winner in found.winners if winner.target is target)
+
+
+def _taken(found: Searched, report: TargetReport) -> Contender:
+    """The one that the report is about: the first choice, unless that gained nothing and the runner-up did."""
+    winner = winner_of(found, report.target)
+    return winner.runner_up if report.first_choice and winner.runner_up else winner
+
+
+def _candidates(found: Searched, reports: tuple[TargetReport, ...]) -> tuple[Candidate, ...]:
+    """As the search told them; where a runner-up was taken, that one is the chosen one."""
+    changed = {report.target: report for report in reports if report.first_choice}
+    return tuple(
+        _retold(each, changed[each.target], _taken(found, changed[each.target])) if each.target in changed else each
+        for each in found.candidates
+    )
+
+
+def _retold(candidate: Candidate, report: TargetReport, taken: Contender) -> Candidate:
+    if candidate.chosen:
+        return candidate.model_copy(update={"chosen": False, "because": f"First choice, but {report.first_choice}"})
+    is_taken = candidate.recipe == tuple(done.config for done in taken.passes)
+    if is_taken and candidate.settings == taken.settings:
+        why = f"Taken, since the first choice gained nothing in full. {candidate.because}"
+        return candidate.model_copy(update={"chosen": True, "because": why})
+    return candidate

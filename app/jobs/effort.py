@@ -130,7 +130,14 @@ def _adapting(method: Method, work: Work) -> float:
 
 def _learning(config: Learning, work: Work) -> float:
     macs = work.model.macs or work.model.params
-    return 3 * config.epochs * work.samples(Split.TRAIN) * macs / LEARNED_MACS_A_SECOND
+    return 3 * config.epochs * _samples_an_epoch(config, work) * macs / LEARNED_MACS_A_SECOND
+
+
+def _samples_an_epoch(config: Learning, work: Work) -> int:
+    samples = work.samples(Split.TRAIN)
+    if config.max_steps_per_epoch is None:
+        return samples
+    return min(samples, config.max_steps_per_epoch * config.batch_size * config.accumulate)
 
 
 def deliver(work: Work) -> float:

@@ -10,15 +10,24 @@ from app.fleet import service as fleet_service
 from app.fleet.repository import StepRepository
 from app.fleet.service import Fleet
 from app.fleet.tables import StepInput, StepRow
-from app.jobs.assembly import assemble
+from app.jobs.assembly import assemble, winner_of
 from app.jobs.events import tell, tell_step
 from app.jobs.finishing import finish, finish_if_cancelled
 from app.jobs.repository import hold_any_tenant
 from app.jobs.service import original_inputs
 from app.jobs.tables import JobRow
 from whetstone.contract.jobs import ArtifactKind, EventKind, JobState, StepKind, StepState
-from whetstone.contract.steps import Deliver, Heartbeat, InputRole, MakeReport, Optimized, OutputFile, Searched
-from whetstone.contract.targets import AS_USUAL, RuntimeSettings, Target
+from whetstone.contract.steps import (
+    Contender,
+    Deliver,
+    Heartbeat,
+    InputRole,
+    MakeReport,
+    Optimized,
+    OutputFile,
+    Searched,
+)
+from whetstone.contract.targets import Target
 
 
 class JobListener:
@@ -73,12 +82,15 @@ class JobListener:
         made = await artifacts.ArtifactRepository(session, TenantID(job.tenant_id)).of_job(job.id)
         results = {row.name: row for row in made if row.step_id == step.id and row.kind == ArtifactKind.MODEL}
         for target in job.spec.targets:
-            result = results[_result_for(target, step, next(iter(results)))]
-            given = StepInput(role=InputRole.RESULT, file_id=result.file_id, filename=result.name)
-            inputs = (*original_inputs(job.model, job.dataset), given)
+            first, second = _contenders(target, step, next(iter(results)))
+            roles = ((InputRole.RESULT, first), (InputRole.RUNNER_UP, second))
+            files = [(role, results[each.file]) for role, each in roles if each is not None]
+            given = (StepInput(role=role, file_id=file.file_id, filename=file.name) for role, file in files)
+            inputs = (*original_inputs(job.model, job.dataset), *given)
             task = Deliver(
                 target=target,
-                settings=_settings_for(target, step),
+                settings=first.settings,
+                runner_up=second.settings if second else None,
                 budget=job.spec.budget,
                 measurement=job.spec.measurement,
                 input_shapes=job.spec.input_shapes,
@@ -112,15 +124,9 @@ class JobListener:
         await self._queue(session, job, MakeReport(report=job.report), (), self.fleet.settings.limits.report_seconds)
 
 
-def _settings_for(target: Target, step: StepRow) -> RuntimeSettings:
-    """How the result is loaded on a target: as a search found best."""
+def _contenders(target: Target, step: StepRow, only: str) -> tuple[Contender, Contender | None]:
+    """The file that goes to a target, and a runner-up: a search has both, a recipe one file for all."""
     if not isinstance(step.result, Searched):
-        return AS_USUAL
-    return next(winner.settings for winner in step.result.winners if winner.target is target)
-
-
-def _result_for(target: Target, step: StepRow, only: str) -> str:
-    """The name of the file that goes to a target: a search has one for each, a recipe one for all."""
-    if not isinstance(step.result, Searched):
-        return only
-    return next(winner.file for winner in step.result.winners if winner.target is target)
+        return Contender(file=only, passes=()), None
+    winner = winner_of(step.result, target)
+    return winner, winner.runner_up

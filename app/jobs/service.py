@@ -110,7 +110,7 @@ def _first_task(spec: JobSpec) -> tuple[Optimize | SearchRecipe, float]:
     seconds = spec.budget.max_minutes * 60
     match spec.plan:
         case Recipe():
-            return Optimize(passes=spec.plan.passes), seconds
+            return Optimize(passes=spec.plan.passes, batch_size=spec.measurement.batch_size), seconds
         case Search():
             task = SearchRecipe(
                 limit=spec.plan.limit,

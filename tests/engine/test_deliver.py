@@ -44,7 +44,7 @@ def dataset(folder: Path) -> Path:
 def run(
     folder: Path, result: onnx.ModelProto, *, data: bool = True, target: Target = Target.ONNXRUNTIME_CPU,
     budget: Budget = SMALLER, how: Measurement = HOW, told: list[Message] | None = None,
-    settings: RuntimeSettings = AS_USUAL,
+    settings: RuntimeSettings = AS_USUAL, runner_up: onnx.ModelProto | None = None,
 ) -> tuple[Done, TargetReport]:  # fmt: skip
     outputs, scratch = folder / "outputs", folder / "scratch"
     outputs.mkdir()
@@ -55,7 +55,10 @@ def run(
     }
     if data:
         inputs[InputRole.DATASET] = dataset(folder)
-    task = Deliver(target=target, settings=settings, budget=budget, measurement=how)
+    if runner_up:
+        inputs[InputRole.RUNNER_UP] = models.saved(runner_up, folder / "runner-up.onnx")
+    second = AS_USUAL if runner_up else None
+    task = Deliver(target=target, settings=settings, runner_up=second, budget=budget, measurement=how)
     request = Request(task=task, inputs=inputs, outputs=outputs, scratch=scratch)
     done = deliver(request, task, [].append if told is None else told.append)
     assert isinstance(done.result, Delivered)
@@ -90,6 +93,30 @@ def test_a_harmful_result_gives_the_original_back(tmp_path: Path) -> None:
     assert report.result.size < report.original.size
     assert done.outputs[0].name == "openvino-cpu.zip"
     assert (tmp_path / "outputs" / "openvino-cpu.zip").stat().st_size == report.original.size
+
+
+def test_where_the_first_choice_gains_nothing_the_runner_up_is_delivered(tmp_path: Path) -> None:
+    told: list[Message] = []
+    done, report = run(tmp_path, models.random_mlp(seed=7, hidden=16), runner_up=halved(), told=told)
+    assert report.verdict.kind is VerdictKind.IMPROVED
+    assert report.first_choice is not None
+    assert "points of accuracy lost" in report.first_choice
+    assert (tmp_path / "outputs" / done.outputs[0].name).read_bytes() == (tmp_path / "runner-up.onnx").read_bytes()
+    fractions = [message.fraction for message in told if isinstance(message, Progress)]
+    assert fractions == sorted(fractions)
+
+
+def test_the_runner_up_is_not_looked_at_where_the_first_choice_serves(tmp_path: Path) -> None:
+    done, report = run(tmp_path, halved(), runner_up=models.random_mlp(seed=7, hidden=16))
+    assert (report.verdict.kind, report.first_choice) == (VerdictKind.IMPROVED, None)
+    assert (tmp_path / "outputs" / done.outputs[0].name).read_bytes() == (tmp_path / "result.onnx").read_bytes()
+
+
+def test_where_neither_gains_the_report_is_of_the_first_choice(tmp_path: Path) -> None:
+    harmful = models.random_mlp(seed=7, hidden=16)
+    done, report = run(tmp_path, harmful, runner_up=models.random_mlp(seed=8, hidden=16))
+    assert (report.verdict.kind, report.first_choice) == (VerdictKind.NO_GAIN, None)
+    assert (tmp_path / "outputs" / done.outputs[0].name).read_bytes() == (tmp_path / "original.onnx").read_bytes()
 
 
 def test_without_a_dataset_fidelity_decides_and_a_missed_limit_is_named(tmp_path: Path) -> None:

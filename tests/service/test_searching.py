@@ -19,9 +19,13 @@ from whetstone.client import Client
 from whetstone.contract.failures import Failure, FailureCode
 from whetstone.contract.jobs import ArtifactKind, Budget, EventKind, JobRead, JobSpec, JobState, Objective, StepState
 from whetstone.contract.passes import Simplify
+from whetstone.contract.quantization import Quantize
 from whetstone.contract.reports import Candidate, SearchSummary, VerdictKind
 from whetstone.contract.search import Ended, Limit, Search
 from whetstone.contract.steps import (
+    Contender,
+    Deliver,
+    Delivered,
     Fail,
     Findings,
     Finish,
@@ -32,7 +36,7 @@ from whetstone.contract.steps import (
     SearchRecipe,
     Winner,
 )
-from whetstone.contract.targets import Target
+from whetstone.contract.targets import RuntimeSettings, Target
 from whetstone.contract.trials import Interrupted, Proposal, Remembered, Trial
 from whetstone.errors import Conflict, NotFound
 from workers.control_plane import Refused
@@ -122,6 +126,43 @@ def test_a_search_is_ended_early(client: Client, guest: Guest, bare: Running, jo
     assert told == [(1,)]
     with pytest.raises(Conflict):
         client.jobs.finish(job.id)
+
+
+def test_the_report_tells_of_the_runner_up_where_it_was_taken(
+    client: Client, guest: Guest, job: JobRead, tmp_path: Path
+) -> None:
+    order = guest.claim(job.id)
+    first, second = (output(guest, order, tmp_path, f"result-{number}.onnx") for number in (1, 2))
+    told = {"target": Target.ONNXRUNTIME_CPU, "lost": 0.1, "speedup": 2, "size_ratio": 3, "front": True}
+    recipes = {True: (Simplify(), Quantize()), False: (Simplify(),)}
+    candidates = [
+        Candidate.model_validate({**told, "recipe": recipe, "chosen": chosen, "because": "so"})
+        for chosen, recipe in recipes.items()
+    ]
+    simplified = facts.pass_report()
+    quantized = simplified.model_copy(update={"index": 1, "config": Quantize()})
+    winner = Winner(
+        target=Target.ONNXRUNTIME_CPU,
+        file=first.name,
+        passes=(simplified, quantized),
+        runner_up=Contender(file=second.name, settings=RuntimeSettings(threads=1), passes=(simplified,)),
+    )
+    candidates[1] = candidates[1].model_copy(update={"settings": RuntimeSettings(threads=1)})
+    summary = SearchSummary(ended=Ended.EXHAUSTED, trials=2, seconds=1)
+    result = Searched(candidates=tuple(candidates), winners=(winner,), summary=summary)
+    guest.control.finish(order.token, Finish(result=result, outputs=(first, second)))
+    order = guest.claim(job.id)
+    assert isinstance(order.task, Deliver)
+    assert order.task.runner_up == RuntimeSettings(threads=1)
+    assert {InputRole.RESULT, InputRole.RUNNER_UP} <= {given.role for given in order.inputs}
+    made = output(guest, order, tmp_path, "onnxruntime-cpu.onnx")
+    report = facts.target_report(Target.ONNXRUNTIME_CPU).model_copy(update={"first_choice": "too much was lost"})
+    guest.control.finish(order.token, Finish(result=Delivered(report=report), outputs=(made,)))
+    guest.control.finish(guest.claim(job.id).token, Finish(result=ReportMade()))
+    whole = client.jobs.wait(job.id)
+    assert whole.passes == (simplified,)
+    assert [candidate.chosen for candidate in whole.candidates] == [False, True]
+    assert "too much was lost" in whole.candidates[0].because
 
 
 def test_a_cancelled_search_is_not_finished(client: Client, guest: Guest, job: JobRead) -> None:

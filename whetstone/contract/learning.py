@@ -67,7 +67,8 @@ class Learning(Contract):
 
     `loss` None is cross-entropy for labels that are class ids, binary cross-entropy where the model has a single
     output for labels 0 and 1, and the mean squared error for labels that are floating point. An optimizer step sees
-    `batch_size` × `accumulate` samples. `momentum` and `nesterov` are for `sgd`. `weight_decay` is added to the
+    `batch_size` × `accumulate` samples; with `max_steps_per_epoch` an epoch ends after so many, whatever the dataset's
+    size, and the next sees other samples. `momentum` and `nesterov` are for `sgd`. `weight_decay` is added to the
     gradient (`adamw` takes it from the weights instead), `l1_penalty` times the sign of matrices and kernels too;
     both before `clip_norm` limits its length. The rate rises linearly over the first `warmup_steps`. With
     `checkpoint_every` a retry goes on from the last multiple of so many steps, exactly as if nothing had happened.
@@ -76,6 +77,7 @@ class Learning(Contract):
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 64
     accumulate: Annotated[int, Field(ge=1, le=10_000)] = 1
+    max_steps_per_epoch: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     optimizer: OptimizerName = OptimizerName.ADAM
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0

@@ -100,8 +100,9 @@ class Prune(Contract):
 
     Of single weights exactly `sparsity` (or 2 of 4, 4 of 8 in a row) become zero: smaller when compressed, faster on no
     current CPU. Channels and heads are really cut out: up to `sparsity` of them, or as few as reach the `goal`, so that
-    of each layer at least `minimum` stay, in multiples of `round_to`. What must stay, and why, is in the report. The
-    weights behind a cut are then fitted again, by least squares on `calibration_samples` samples, and batch-norm
+    of each layer at least `minimum` stay, in multiples of `round_to`: CPU kernels work on 8 or 16 channels at once, so
+    that 17 may take as long as 32, and 16 pays where speed is what counts. What must stay, and why, is in the report.
+    The weights behind a cut are then fitted again, by least squares on `calibration_samples` samples, and batch-norm
     statistics measured anew (`reconstruct`; None: where there is a dataset and no learning schedule).
 
     `normalization` None is `none` for single weights and `layer` for channels and heads. `sensitivity` scans every

@@ -109,6 +109,10 @@ class Quantize(Contract):
     what would overflow stays in float32. Layers whose name, op or pattern (a regular expression that must match the
     whole name) is excluded stay as they are.
 
+    With `only_faster` what is no quicker in integers stays in float: parts of the graph are timed both ways in
+    onnxruntime on the worker, at the job's batch size, and the more weights they hold the more they must gain, as they
+    take four times the bytes. A convolution of one input channel often is quicker in float.
+
     Static activations are `uint8` with a zero point, unless told otherwise: int8, and whatever is `symmetric`, has its
     zero point in the middle. Four corrections, measured on calibration data where they need any: `equalize` evens out
     the ranges of channels between neighbouring layers (Nagel et al. 2019, section 4.1), `smooth` moves outliers of
@@ -132,6 +136,7 @@ class Quantize(Contract):
     rounding: Rounding = Rounding.NEAREST
     bias_correction: bool = False
     partial: Partial | None = None
+    only_faster: bool = False
     exclude: LayerNames = ()
     exclude_ops: Annotated[tuple[Annotated[str, StringConstraints(pattern=r"^\w+$")], ...], Field(max_length=100)] = ()
     exclude_patterns: Annotated[
@@ -169,6 +174,8 @@ class Quantize(Contract):
             raise ValueError("symmetric goes with int8 and static activations")
         if not self.in_integers and (self.equalize or self.smooth is not None):
             raise ValueError("equalize and smooth go with int8 and activations 'static' or 'dynamic'")
+        if not self.in_integers and self.only_faster:
+            raise ValueError("only_faster goes with int8 and activations 'static' or 'dynamic'")
         measured = self.rounding is Rounding.LEARNED or self.bias_correction or self.partial is not None
         if self.precision in (Precision.FP16, Precision.BF16) and measured:
             raise ValueError("rounding, bias_correction and partial go with int8 and int4")

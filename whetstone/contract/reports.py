@@ -182,11 +182,14 @@ class TargetReport(Contract):
 
     The result ran with these `settings`. With streams its latency is that of calls side by side, and the speed-up
     counts samples a second.
+
+    After a search `first_choice` is why its first choice gained nothing, where the runner-up is the result instead.
     """
 
     target: Target
     settings: RuntimeSettings = AS_USUAL
     verdict: Verdict
+    first_choice: str | None = None
     original: Measured
     result: Measured
     speedup: Estimate

@@ -31,6 +31,7 @@ class InputRole(StrEnum):
     MODEL = "model"
     DATASET = "dataset"
     RESULT = "result"
+    RUNNER_UP = "runner_up"
     CHECKPOINT = "checkpoint"
     TEACHER = "teacher"
     STUDENT = "student"
@@ -47,11 +48,15 @@ class InspectDataset(Contract):
 
 
 class Optimize(Contract):
-    """Run the passes from number `done` on; the checkpoint input is the graph after the first `done` passes."""
+    """Run the passes from number `done` on; the checkpoint input is the graph after the first `done` passes.
+
+    What passes time, they time at this batch size.
+    """
 
     kind: Literal[StepKind.OPTIMIZE] = StepKind.OPTIMIZE
     passes: tuple[Pass, ...]
     done: tuple[PassReport, ...] = ()
+    batch_size: Annotated[int, Field(ge=1)] = 1
 
 
 class SearchRecipe(Contract):
@@ -76,11 +81,15 @@ class SearchRecipe(Contract):
 
 
 class Deliver(Contract):
-    """Convert for one target, verify, measure against the original, judge. The result is run with these settings."""
+    """Convert for one target, verify, measure against the original, judge. The result is run with these settings.
+
+    If it gains nothing and there is a runner-up, that one is judged too, run with its own.
+    """
 
     kind: Literal[StepKind.DELIVER] = StepKind.DELIVER
     target: Target
     settings: RuntimeSettings = AS_USUAL
+    runner_up: RuntimeSettings | None = None
     budget: Budget
     measurement: Measurement
     input_shapes: dict[str, tuple[int, ...]] = {}
@@ -207,15 +216,23 @@ class Optimized(Contract):
     passes: tuple[PassReport, ...]
 
 
-class Winner(Contract):
-    """The best found for one target: the file that holds it, how to load it, and the passes that made it; none is the
-    original.
+class Contender(Contract):
+    """A graph that a search hands over: the file that holds it, how to load it, and the passes that made it; none is
+    the original.
     """
 
-    target: Target
     settings: RuntimeSettings = AS_USUAL
     file: FileName
     passes: tuple[PassReport, ...]
+
+
+class Winner(Contender):
+    """The best found for one target, and the best of those that lost little, if that is another: the search judged them
+    by few samples, and what seemed good enough there may not be.
+    """
+
+    target: Target
+    runner_up: Contender | None = None
 
 
 class Searched(Contract):

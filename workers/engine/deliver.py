@@ -25,6 +25,8 @@ from workers.engine.targets.choose import delivered_name, runtime_for
 
 VERIFIED_SAMPLES = 32
 STEP = 0.002
+COMPARING = 0.45
+"""The share of judging that comparing outputs takes; measuring takes the rest."""
 
 Tell = Callable[[Message], None]
 
@@ -62,25 +64,58 @@ def deliver(request: Request, task: Deliver, tell: Tell) -> Done:
     Raises: what the importers raise, and TargetBuildFailed, PrecisionNotOffered, ProviderFellBack, BatchFixed,
         DatasetMismatch, ResultMismatch, ShapesDiffer, NotFinite, RuntimeCrashed, RunnerRefused, TooManyThreads.
     """
-    original, feed, thresholds = _original(request, task)
-    Stage(tell, 0.0, 0.1, f"converting for {task.target}")
-    threads = len(cores_for(task.measurement.threads))
-    result = request.inputs[InputRole.RESULT]
-    sides = [
-        _convert(original, request.scratch / "original", task.target, AS_USUAL, feed, threads),
-        _convert(result, request.scratch / "result", task.target, task.settings, feed, threads),
-    ]
-    comparing = Stage(tell, 0.1, 0.5, "comparing the outputs")
-    accuracy, fidelity = _evaluate(sides, task.target, threads, feed, thresholds, comparing)
-    contest = Contest(task.target, sides[0].file, sides[1].file, next(feed.batches()).inputs, task.settings)
-    timing = _time(contest, task.measurement, request.scratch, Stage(tell, 0.5, 1.0, "measuring"))
-    seen = Evidence(timing.original, timing.result, timing.speedup, accuracy, fidelity, timing.conditions)
-    verdict = judge(task.budget, seen)
-    winner = sides[0] if verdict.kind is VerdictKind.NO_GAIN else sides[1]
+    stage = Stage(tell, 0.0, 0.1, f"converting for {task.target}")
+    trial = _Trial(request, task)
+    stage.at(1.0)
+    end = 1.0 if task.runner_up is None else 0.55
+    judged, first_choice = trial.judged(InputRole.RESULT, task.settings, tell, (0.1, end)), None
+    if task.runner_up is not None and judged.verdict.kind is VerdictKind.NO_GAIN:
+        second = trial.judged(InputRole.RUNNER_UP, task.runner_up, tell, (end, 1.0))
+        if second.verdict.kind is VerdictKind.IMPROVED:
+            judged, first_choice = second, judged.verdict.reason
+    winner = trial.original if judged.verdict.kind is VerdictKind.NO_GAIN else judged.result
     return Done(
-        result=Delivered(report=_report(task, verdict, seen, winner.conversion)),
+        result=Delivered(report=_report(task.target, judged, winner.conversion, first_choice)),
         outputs=tuple(_hand_over(winner, task.target, request.outputs)),
     )
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A result, what was seen of it beside the original, and the verdict on it."""
+
+    result: Candidate
+    seen: Evidence
+    verdict: Verdict
+
+
+class _Trial:
+    """The original, ready for the target, before which results are judged."""
+
+    def __init__(self, request: Request, task: Deliver) -> None:
+        self._request, self._task = request, task
+        self._threads = len(cores_for(task.measurement.threads))
+        graph, self._feed, self._thresholds = _original(request, task)
+        self.original = self._convert(graph, "original", AS_USUAL)
+
+    def _convert(self, graph: Path, name: str, settings: RuntimeSettings) -> Candidate:
+        folder = self._request.scratch / name
+        return _convert(graph, folder, self._task.target, settings, self._feed, self._threads)
+
+    def judged(self, role: InputRole, settings: RuntimeSettings, tell: Tell, progress: tuple[float, float]) -> _Judged:
+        """One of the step's inputs, run with these settings; told as this part of the step's progress."""
+        task, feed, name = self._task, self._feed, role.replace("_", "-")
+        start, end = progress
+        middle = start + COMPARING * (end - start)
+        result = self._convert(self._request.inputs[role], name, settings)
+        sides = [self.original, result]
+        comparing = Stage(tell, start, middle, f"comparing the outputs of the {name}")
+        accuracy, fidelity = _evaluate(sides, task.target, self._threads, feed, self._thresholds, comparing)
+        contest = Contest(task.target, sides[0].file, sides[1].file, next(feed.batches()).inputs, settings)
+        measuring = Stage(tell, middle, end, f"measuring the {name}")
+        timing = _time(contest, task.measurement, self._request.scratch / f"{name}-timing", measuring)
+        seen = Evidence(timing.original, timing.result, timing.speedup, accuracy, fidelity, timing.conditions)
+        return _Judged(result, seen, judge(task.budget, seen))
 
 
 def _original(request: Request, task: Deliver) -> tuple[Path, Feed, dict[str, float]]:
@@ -110,7 +145,7 @@ def _convert(
 
 
 def _time(contest: Contest, how: Measurement, scratch: Path, stage: Stage) -> Timing:
-    return measure(contest, how, scratch / "timing", lambda share, speedup: stage.at(share, speedup=speedup))
+    return measure(contest, how, scratch, lambda share, speedup: stage.at(share, speedup=speedup))
 
 
 def _evaluate(
@@ -130,11 +165,13 @@ def _hand_over(winner: Candidate, target: Target, outputs: Path) -> Iterator[Mad
         yield MadeFile(name=file.name, kind=ArtifactKind.SETTINGS, media_type="application/json")
 
 
-def _report(task: Deliver, verdict: Verdict, seen: Evidence, conversion: Conversion) -> TargetReport:
+def _report(target: Target, judged: _Judged, conversion: Conversion, first_choice: str | None) -> TargetReport:
+    seen = judged.seen
     return TargetReport(
-        target=task.target,
-        settings=task.settings,
-        verdict=verdict,
+        target=target,
+        settings=judged.result.settings,
+        verdict=judged.verdict,
+        first_choice=first_choice,
         original=seen.original,
         result=seen.result,
         speedup=seen.speedup,
@@ -143,5 +180,5 @@ def _report(task: Deliver, verdict: Verdict, seen: Evidence, conversion: Convers
         fidelity=seen.fidelity,
         conversion=conversion,
         conditions=seen.conditions,
-        environment=describe(task.target),
+        environment=describe(target),
     )

@@ -74,7 +74,7 @@ def _source(request: Request, graph: Graph) -> Samples:
     return found
 
 
-def _context(stage: _Stage, request: Request) -> Context:
+def _context(stage: _Stage, request: Request, batch_size: int) -> Context:
     return Context(
         request.scratch,
         cores(),
@@ -82,6 +82,7 @@ def _context(stage: _Stage, request: Request) -> Context:
         model=lambda role: _model(request, role),
         source=lambda graph: _source(request, graph),
         keeper=lambda every: _keeper(stage, request, every),
+        batch_size=batch_size,
     )
 
 
@@ -94,12 +95,12 @@ def _rescue(stopped: LearningStopped, request: Request) -> None:
 
 
 def _run_pass(
-    stage: _Stage, graph: Graph, samples: Samples | None, request: Request
+    stage: _Stage, graph: Graph, samples: Samples | None, request: Request, batch_size: int
 ) -> tuple[Graph, PassReport, MadeFile]:
     stage.progress(0.0, "started", {})
     started = time.monotonic()
     try:
-        outcome = make(stage.config).apply(graph, samples, _context(stage, request))
+        outcome = make(stage.config).apply(graph, samples, _context(stage, request, batch_size))
     except LearningStopped as stopped:
         _rescue(stopped, request)
         raise
@@ -120,7 +121,7 @@ def optimize(request: Request, task: Optimize, tell: Tell) -> Done:
     reports = list(task.done)
     for index in range(len(reports), len(task.passes)):
         stage = _Stage(index, len(task.passes), task.passes[index], tell)
-        graph, report, file = _run_pass(stage, graph, samples, request)
+        graph, report, file = _run_pass(stage, graph, samples, request, task.batch_size)
         reports.append(report)
         tell(PassDone(passes=tuple(reports), file=file))
     result, _ = saved(graph, request.outputs, RESULT, ArtifactKind.MODEL)

@@ -6,12 +6,15 @@ import numpy as np
 
 from tests.engine import models
 from whetstone.contract.jobs import Budget, Measurement, Objective
+from whetstone.contract.passes import Simplify
 from whetstone.contract.quantization import Activations, Precision, Quantize
 from whetstone.contract.search import Ended, Limit
 from whetstone.contract.steps import InputRole, Searched, SearchRecipe
-from whetstone.contract.targets import Target
+from whetstone.contract.targets import AS_USUAL, Target
+from whetstone.contract.trials import Mark, Proposal, Score, Trial
 from workers.engine.graph.graph import Graph
 from workers.engine.request import Message, Progress, Request, Tried, Trying
+from workers.engine.search.keeping import Best, Kept, Place
 from workers.engine.search.run import search
 
 
@@ -48,6 +51,41 @@ def test_it_finds_a_smaller_model_for_each_target(tmp_path: Path, trained: Graph
     assert all(candidate.because for candidate in found.candidates)
     fractions = [message.fraction for message in told if isinstance(message, Progress)]
     assert fractions == sorted(fractions)
+
+
+def test_a_safer_runner_up_is_handed_over_beside_the_best(tmp_path: Path, trained: Graph, digits_file: Path) -> None:
+    """Of two that are kept the smaller one lost more than half of what may be lost."""
+    model = models.saved(trained, tmp_path / "model.onnx")
+    task = small(targets=(Target.ONNXRUNTIME_CPU,), limit=Limit(minutes=1, trials=3))
+    proposals = [Proposal(recipe=(Simplify(),)), Proposal(recipe=(Simplify(), Quantize()))]
+    losses = {proposals[0]: 0.2, proposals[1]: 2.0}
+    tried = []
+    for proposal, lost in losses.items():
+        ratio = 1 + lost
+        score = Score(lost=lost, allowed=3, speedup=1, size_ratio=ratio, latency_ms=1, size=100, full=True)
+        tried.append(Trial(proposal=proposal, marks=(Mark(target=Target.ONNXRUNTIME_CPU, score=score),), seconds=1))
+    best = Best(tmp_path / "best", None)
+    for proposal, place in zip(proposals, (Place.SAFE, Place.BEST), strict=True):
+        kept = Kept(
+            target=Target.ONNXRUNTIME_CPU,
+            place=place,
+            settings=AS_USUAL,
+            proposal=proposal,
+            file=f"{place}.onnx",
+            passes=(),
+        )
+        best.put(model, kept)
+    packed = best.pack(tmp_path / "best.zip")
+    task = task.model_copy(update={"tried": tuple(tried), "stop": Ended.REQUESTED})
+    (tmp_path / "outputs").mkdir()
+    inputs = {InputRole.MODEL: model, InputRole.DATASET: digits_file, InputRole.CHECKPOINT: tmp_path / packed.name}
+    request = Request(task=task, inputs=inputs, outputs=tmp_path / "outputs", scratch=tmp_path)
+    done = search(request, task, lambda _: None)
+    assert isinstance(done.result, Searched)
+    (winner,) = done.result.winners
+    assert winner.runner_up is not None
+    assert winner.runner_up.file != winner.file
+    assert {made.name for made in done.outputs} == {winner.file, winner.runner_up.file}
 
 
 def test_nothing_better_is_the_original(tmp_path: Path, trained: Graph, digits_file: Path) -> None:

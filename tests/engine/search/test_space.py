@@ -98,6 +98,8 @@ def test_what_is_quick_and_lossy_learns_by_successive_halving() -> None:
     shares = [start[-1].goal.share for start in short if isinstance(start[-1], Prune) and start[-1].goal]
     assert shares[0] == min(shares)  # the quickest promises most
     assert all(SoftLabels() in config.losses for _, config in lessons)
+    for start, config in lessons:  # one epoch is a twentieth of the time, 15 s, of samples of so many ms
+        assert config.max_steps_per_epoch == round(15 / (3 * 32 * 0.001 * quick_but_lossy(start)[1]))
     assert max(config.epochs for _, config in lessons) == 30  # a fifth of the time would be 60 of a second each
 
 

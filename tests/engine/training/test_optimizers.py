@@ -1,10 +1,12 @@
 """The learning rate over time, and what is done to a gradient."""
 
+import numpy as np
 import pytest
 import torch
 
 from whetstone.contract.learning import CosineRate, Learning, OptimizerName, StepRate
 from workers.engine.training.optimizers import add_l1, clip, make_optimizer, rate_at
+from workers.engine.training.schedule import Plan
 
 
 def rates(learning: Learning, steps: int = 10) -> list[float]:
@@ -26,6 +28,16 @@ def test_cosine_falls_to_its_end() -> None:
 def test_steps_multiply_after_epochs() -> None:
     found = rates(Learning(learning_rate=1.0, schedule=StepRate(every=2, factor=0.5)))
     assert found == [1, 1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25]
+
+
+def test_an_epoch_of_few_steps_sees_other_samples_each_time() -> None:
+    rows = np.arange(100)
+    plan = Plan(rows, Learning(batch_size=5, accumulate=2, max_steps_per_epoch=3), drop_single=False)
+    seen = [plan.steps_of(epoch) for epoch in range(2)]
+    assert [len(rows) for epoch in seen for rows in epoch] == [10] * 6
+    assert set(np.concatenate(seen[0])) != set(np.concatenate(seen[1]))
+    whole = Plan(rows, Learning(batch_size=5, max_steps_per_epoch=99), drop_single=False)
+    assert sorted(np.concatenate(whole.steps_of(0))) == list(rows)
 
 
 def test_nesterov_momentum_reaches_the_optimizer() -> None:

@@ -1,8 +1,8 @@
 """Reaching a goal: what is left of a model's cost, and the least that has to go for it."""
 
 import tempfile
-import time
 from collections.abc import Callable, Hashable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar, assert_never
 
@@ -10,10 +10,11 @@ from whetstone.contract.failures import FailureCode
 from whetstone.contract.pruning import Goal, Measure
 from workers.engine.data.samples import Samples
 from workers.engine.errors import EngineError
-from workers.engine.graph.graph import Array, Graph
+from workers.engine.graph.graph import Graph
 from workers.engine.graph.layers import count_params
 from workers.engine.graph.macs import count_macs
 from workers.engine.graph.session import Session
+from workers.engine.measure.quick import compare_briefly
 from workers.engine.passes.checks import probes
 from workers.engine.passes.errors import NeedsDataset
 
@@ -22,7 +23,6 @@ Shapes = dict[str, tuple[int, ...]]
 BISECTIONS = 20
 SECONDS = 0.4
 ROUNDS = 50
-WARMUP = 3
 
 ChoiceT = TypeVar("ChoiceT", bound=Hashable)
 
@@ -97,29 +97,17 @@ def _time_ratio(original: Graph, data: Samples | None, scratch: Path) -> Callabl
     if not inputs:
         raise NeedsDataset("A latency can only be measured with inputs, and they cannot be made up.")
 
-    def ratio(graph: Graph) -> float:
+    def share(graph: Graph) -> float:
         with tempfile.TemporaryDirectory(dir=scratch) as folder:
             sessions = [
-                _session(each, Path(folder) / f"{number}.onnx") for number, each in enumerate((graph, original))
+                _session(each, Path(folder) / f"{number}.onnx") for number, each in enumerate((original, graph))
             ]
-            best = [float("inf")] * 2
-            deadline = time.monotonic() + SECONDS
-            for round_ in range(WARMUP + ROUNDS):
-                for number, session in enumerate(sessions):
-                    best[number] = min(best[number], _seconds(session, inputs[0]))
-                if round_ >= WARMUP and time.monotonic() > deadline:
-                    break
-        return best[0] / best[1]
+            before, after = (partial(session.run, inputs[0]) for session in sessions)
+            return 1 / compare_briefly(before, after, ROUNDS, SECONDS).ratio
 
-    return ratio
+    return share
 
 
 def _session(graph: Graph, path: Path) -> Session:
     graph.save(path)
     return Session(path)
-
-
-def _seconds(session: Session, inputs: dict[str, Array]) -> float:
-    start = time.perf_counter()
-    session.run(inputs)
-    return time.perf_counter() - start

@@ -37,6 +37,7 @@ def _no_source(_graph: Graph) -> Samples:
 class Context:
     """Where a pass may write, how many threads it may use, and whom it tells of its progress.
 
+    `batch_size` is how many samples at once the result will be measured with, and so what passes time graphs with.
     `model` opens one of the step's models anew: the original, a teacher, a student; `source` the dataset of the domain
     that a model comes from, if it fits the graph. `keeper`, given a number of steps, says where a pass keeps how far it
     has learned; None where nothing is kept.
@@ -48,6 +49,7 @@ class Context:
     model: Callable[[InputRole], Graph] = _no_model
     source: Callable[[Graph], Samples] = _no_source
     keeper: Callable[[int], Keeper] | None = None
+    batch_size: int = 1
 
     def keeper_for(self, learning: Learning) -> Keeper | None:
         """Where to keep how far learning has got; None unless it asks for that, and there is a place."""

@@ -12,6 +12,7 @@ from workers.engine.report.wording import recipe as in_words
 from workers.engine.search.front import best, front, nearest_miss, reason, seen, value
 
 Recipe = tuple[Pass, ...]
+SAFE_SHARE = 0.5
 
 
 class Board:
@@ -49,6 +50,11 @@ class Board:
     def best(self, target: Target) -> Proposal | None:
         """None where nothing serves the budget better than the original."""
         return best(self.scores(target), self.budget)
+
+    def safe(self, target: Target) -> Proposal | None:
+        """The best of those that lost at most half of what they may; None where none is better than the original."""
+        scores = {key: score for key, score in self.scores(target).items() if score.lost <= SAFE_SHARE * score.allowed}
+        return best(scores, self.budget)
 
     def settings(self, target: Target) -> RuntimeSettings:
         """Those of the best so far."""

@@ -1,7 +1,8 @@
-"""Keeping the best graph of each target in one file, from which a search can go on or end."""
+"""Keeping the best graphs of each target in one file, from which a search can go on or end."""
 
 import shutil
 import zipfile
+from enum import StrEnum
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -17,10 +18,18 @@ INDEX = "best.json"
 ZIP = "application/zip"
 
 
+class Place(StrEnum):
+    """What a graph is kept as: the best of a target, or the best of those that lost little."""
+
+    BEST = "best"
+    SAFE = "safe"
+
+
 class Kept(Contract):
-    """The best candidate of one target: the file that holds its graph, how it is loaded, and what each pass did."""
+    """A candidate of one target: the file that holds its graph, how it is loaded, and what each pass did."""
 
     target: Target
+    place: Place = Place.BEST
     settings: RuntimeSettings
     proposal: Proposal
     file: FileName
@@ -31,30 +40,30 @@ _KEPT: TypeAdapter[tuple[Kept, ...]] = TypeAdapter(tuple[Kept, ...])
 
 
 class Best:
-    """The best of each target, its graph in a file of `folder`. Several targets may share a file."""
+    """The best of each target, their graphs in files of `folder`. Several targets and places may share a file."""
 
     def __init__(self, folder: Path, archive: Path | None) -> None:
         """`archive` is what an earlier attempt packed."""
         folder.mkdir(parents=True)
         self._folder = folder
-        self._of: dict[Target, Kept] = {}
+        self._of: dict[tuple[Target, Place], Kept] = {}
         if archive is not None:
             with zipfile.ZipFile(archive) as packed:
                 found = _KEPT.validate_json(packed.read(INDEX))
                 packed.extractall(folder, [kept.file for kept in found])
-            self._of = {kept.target: kept for kept in found}
+            self._of = {(kept.target, kept.place): kept for kept in found}
 
-    def of(self, target: Target) -> Kept | None:
-        return self._of.get(target)
+    def of(self, target: Target, place: Place = Place.BEST) -> Kept | None:
+        return self._of.get((target, place))
 
     def path(self, kept: Kept) -> Path:
         return self._folder / kept.file
 
     def put(self, graph: Path, kept: Kept) -> None:
-        """Takes the place of what was the best of this target. `graph` is copied under the name that `kept` gives."""
+        """Takes the place of what was there. `graph` is copied under the name that `kept` gives."""
         if not self.path(kept).exists():
             shutil.copyfile(graph, self.path(kept))
-        self._of[kept.target] = kept
+        self._of[kept.target, kept.place] = kept
         wanted = {kept.file for kept in self._of.values()}
         for path in self._folder.iterdir():
             if path.name not in wanted:

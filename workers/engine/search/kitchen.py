@@ -34,8 +34,11 @@ class Made:
 class Kitchen:
     """`original` is kept in memory, other graphs in files of `folder`."""
 
-    def __init__(self, original: Graph, samples: Samples | None, folder: Path, threads: int) -> None:
-        self._original, self._samples, self._folder, self._threads = original, samples, folder, threads
+    def __init__(
+        self, original: Graph, samples: Samples | None, folder: Path, threads: int, batch_size: int = 1
+    ) -> None:
+        self._original, self._samples, self._folder = original, samples, folder
+        self._threads, self._batch_size = threads, batch_size
         self._kept: OrderedDict[Recipe, tuple[Path, tuple[PassReport, ...]]] = OrderedDict()
         self._number = 0
         folder.mkdir(parents=True, exist_ok=True)
@@ -69,7 +72,13 @@ class Kitchen:
                 part.unlink()
 
     def _context(self, say: Callable[[str], None]) -> Context:
-        return Context(self._folder, self._threads, lambda _share, message, _metrics: say(message), model=self._model)
+        return Context(
+            self._folder,
+            self._threads,
+            lambda _share, message, _metrics: say(message),
+            model=self._model,
+            batch_size=self._batch_size,
+        )
 
     def _model(self, role: InputRole) -> Graph:
         """The original, which is the teacher of whatever learns here."""

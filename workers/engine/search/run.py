@@ -2,13 +2,13 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from whetstone.contract.datasets import Split
 from whetstone.contract.jobs import ArtifactKind, Objective
 from whetstone.contract.reports import SearchSummary
 from whetstone.contract.search import Ended
-from whetstone.contract.steps import InputRole, Searched, SearchRecipe, Winner
+from whetstone.contract.steps import Contender, InputRole, Searched, SearchRecipe, Winner
 from whetstone.contract.targets import AS_USUAL, Target
 from whetstone.contract.trials import Mark, Proposal, Score, Trial
 from workers.engine.data.fit import fitting_samples
@@ -25,7 +25,7 @@ from workers.engine.report.wording import recipe as in_words
 from workers.engine.request import Done, Log, MadeFile, Message, Progress, Request, Tried, Trying
 from workers.engine.search.board import Board
 from workers.engine.search.front import least, overrun, value
-from workers.engine.search.keeping import Best, Kept
+from workers.engine.search.keeping import Best, Kept, Place
 from workers.engine.search.kitchen import Kitchen, Made
 from workers.engine.search.learned import Lessons
 from workers.engine.search.prior import Prior
@@ -88,7 +88,7 @@ class _Search:
         feed.check()
         cores = cores_for(task.measurement.threads)
         self._benches = self._set_up_targets(original, feed, cores)
-        self._kitchen = Kitchen(original, samples, self._folder / "kitchen", len(cores))
+        self._kitchen = Kitchen(original, samples, self._folder / "kitchen", len(cores), task.measurement.batch_size)
         free = task.measurement.threads is None or task.budget.objective is Objective.THROUGHPUT
         return Known(
             original,
@@ -118,7 +118,9 @@ class _Search:
             return None
         classes = samples.facts().classes or 0
         labelled = samples.has_labels(Split.TRAIN) and classes > TWO_CLASSES
-        return Lessons(classes=labelled, seconds=60 * self._task.limit.minutes)
+        return Lessons(
+            classes=labelled, seconds=60 * self._task.limit.minutes, batch_size=self._task.measurement.batch_size
+        )
 
     @property
     def _spent(self) -> float:
@@ -175,17 +177,29 @@ class _Search:
 
     def _note(self, trial: Trial, made: Made | None = None) -> None:
         self._board.add(trial)
-        improved = [mark for mark in trial.marks if self._board.best(mark.target) == trial.proposal]
+        improved = [(mark, place) for mark in trial.marks for place in self._places(mark.target, trial.proposal)]
         best = self._keep(trial.proposal, made, improved) if made and improved else None
         self._tell(Tried(trial=trial, spent=self._spent, best=best))
 
-    def _keep(self, proposal: Proposal, made: Made, improved: list[Mark]) -> MadeFile:
+    def _places(self, target: Target, proposal: Proposal) -> Iterator[Place]:
+        """Those that a candidate which was just tried takes."""
+        if self._board.best(target) == proposal:
+            yield Place.BEST
+        if self._board.safe(target) == proposal:
+            yield Place.SAFE
+
+    def _keep(self, proposal: Proposal, made: Made, improved: list[tuple[Mark, Place]]) -> MadeFile:
         number = len(self._board)
         path = self._folder / f"best-{number}.onnx"
         made.graph.save(path)
-        for mark in improved:
+        for mark, place in improved:
             kept = Kept(
-                target=mark.target, settings=mark.settings, proposal=proposal, file=path.name, passes=made.passes
+                target=mark.target,
+                place=place,
+                settings=mark.settings,
+                proposal=proposal,
+                file=path.name,
+                passes=made.passes,
             )
             self._best.put(path, kept)
         path.unlink()
@@ -201,14 +215,9 @@ class _Search:
 
     def _done(self, original: Graph, ended: Ended) -> Done:
         files: dict[str, MadeFile] = {}
-        winners, chosen = [], {}
-        for target in self._task.targets:
-            kept = self._best.of(target)
-            source = kept.file if kept else ""
-            if source not in files:
-                files[source] = self._hand_over(kept, original, f"result-{len(files) + 1}.onnx")
-            winners.append(_winner(target, kept, files[source]))
-            chosen[target] = kept.proposal if kept else None
+        winners = tuple(self._winner(target, original, files) for target in self._task.targets)
+        kept = {target: self._best.of(target) for target in self._task.targets}
+        chosen = {target: best.proposal if best else None for target, best in kept.items()}
         summary = SearchSummary(
             ended=ended,
             trials=len(self._board),
@@ -218,17 +227,27 @@ class _Search:
             disturbed=min(1.0, self._others.share()),
         )
         candidates = tuple(self._board.candidates(chosen))
-        result = Searched(candidates=candidates, winners=tuple(winners), summary=summary)
+        result = Searched(candidates=candidates, winners=winners, summary=summary)
         return Done(result=result, outputs=tuple(files.values()))
+
+    def _winner(self, target: Target, original: Graph, files: dict[str, MadeFile]) -> Winner:
+        best, safe = (self._best.of(target, place) for place in (Place.BEST, Place.SAFE))
+        first = self._contender(best, original, files)
+        differs = best is not None and safe is not None and safe.proposal != best.proposal
+        second = self._contender(safe, original, files) if differs else None
+        return Winner(target=target, settings=first.settings, file=first.file, passes=first.passes, runner_up=second)
+
+    def _contender(self, kept: Kept | None, original: Graph, files: dict[str, MadeFile]) -> Contender:
+        """`files` are those handed over so far, by the name under which they were kept; the original's is empty."""
+        source = kept.file if kept else ""
+        if source not in files:
+            files[source] = self._hand_over(kept, original, f"result-{len(files) + 1}.onnx")
+        if kept is None:
+            return Contender(file=files[source].name, passes=())
+        return Contender(settings=kept.settings, file=files[source].name, passes=kept.passes)
 
     def _hand_over(self, kept: Kept | None, original: Graph, name: str) -> MadeFile:
         if kept is None:
             return saved(original, self._request.outputs, name, ArtifactKind.MODEL)[0]
         shutil.copyfile(self._best.path(kept), self._request.outputs / name)
         return MadeFile(name=name, kind=ArtifactKind.MODEL, media_type=ONNX)
-
-
-def _winner(target: Target, kept: Kept | None, file: MadeFile) -> Winner:
-    if kept is None:
-        return Winner(target=target, file=file.name, passes=())
-    return Winner(target=target, settings=kept.settings, file=file.name, passes=kept.passes)

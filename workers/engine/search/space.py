@@ -85,7 +85,8 @@ def _quantized(known: Known) -> Iterator[Recipe]:
         yield from known.order([(*START, dynamic), (*START, dynamic.model_copy(update={"per_channel": False}))])
         return
     plain = (*START, Quantize())
-    first = [plain, (*START, Quantize(activations=Activations.DYNAMIC)), *_gentler(known)]
+    faster = (*START, Quantize(only_faster=True))
+    first = [plain, faster, (*START, Quantize(activations=Activations.DYNAMIC)), *_gentler(known)]
     yield from known.order([*first, (*START, Quantize(activation_type=ActivationType.INT8))])
     if known.board.lossy(plain):
         yield from known.order(_more_exact(known))

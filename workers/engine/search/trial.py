@@ -2,12 +2,9 @@
 
 import itertools
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
 
 from whetstone.contract.jobs import Budget, Objective
 from whetstone.contract.targets import AS_USUAL, RuntimeSettings, Target
@@ -16,19 +13,13 @@ from workers.engine.graph.graph import Graph
 from workers.engine.measure.decision import thresholds_of
 from workers.engine.measure.evaluation import evaluate
 from workers.engine.measure.feed import Feed
+from workers.engine.measure.quick import compare_briefly, quickest
 from workers.engine.measure.side import Side
 from workers.engine.measure.verdict import allowed_drop, loss_of
 from workers.engine.targets.choose import delivered_name, runtime_for
 from workers.engine.targets.runtime import Array, Arrays, Session
 
-BURST_SECONDS = 0.02
-PAUSE_SECONDS = 0.002
-LEAST_ROUNDS = 3
-UNDISTURBED = 0.1
-"""The quantile of the calls that is compared."""
-
 REMEMBERED_BYTES = 64 * 2**20
-
 
 LEAST_SAMPLES = 32
 
@@ -36,7 +27,7 @@ LEAST_SAMPLES = 32
 @dataclass(frozen=True)
 class Depth:
     """How closely a candidate is looked at: on at most so many samples, timed in at most so many rounds; and so many
-    seconds for either, but never on less than `LEAST_SAMPLES` and `LEAST_ROUNDS`.
+    seconds for either, but never on less than `LEAST_SAMPLES`.
     """
 
     samples: int
@@ -111,7 +102,7 @@ class Bench:
 
     def _part_of(self, feed: Feed, depth: Depth) -> Feed:
         """As many samples as the original can do in the time."""
-        in_time = int(feed.batch_size * depth.seconds / _quickest(self._original.session.bind(self._inputs)))
+        in_time = int(feed.batch_size * depth.seconds / quickest(self._original.session.bind(self._inputs)))
         return replace(feed, at_most=max(LEAST_SAMPLES, min(depth.samples, in_time)))
 
     def score(self, graph: Graph, settings: RuntimeSettings, hopeful: Callable[[Score], bool]) -> Score:
@@ -135,34 +126,19 @@ class Bench:
         original.begin()
         accuracy, fidelity = evaluate(original, built.session, feed, self._thresholds, lambda _done: None)
         drop = loss_of(accuracy, fidelity).drop
-        ratio, latency_ms = self._times_as_fast(built.session, depth)
+        calls = self._original.session.bind(self._inputs), built.session.bind(self._inputs)
+        times = compare_briefly(*calls, depth.rounds, depth.seconds)
         score = Score(
             lost=drop.value,
             allowed=allowed_drop(self._budget, accuracy),
-            speedup=ratio * (settings.streams or 1),
+            speedup=times.ratio * (settings.streams or 1),
             size_ratio=self._original.size / built.size,
             memory_ratio=memory,
-            latency_ms=latency_ms,
+            latency_ms=1000 * times.after,
             size=built.size,
             full=depth is FULL,
         )
         return score, drop.low
-
-    def _times_as_fast(self, candidate: Session, depth: Depth) -> tuple[float, float]:
-        """The ratio of undisturbed calls, in bursts by turns, and the candidate's milliseconds: only good for choosing.
-
-        A quick call is seldom interrupted, so the quicker ones say what it takes, even on a machine with other work.
-        """
-        calls = self._original.session.bind(self._inputs), candidate.bind(self._inputs)
-        runs = [max(1, int(BURST_SECONDS / _quickest(call))) for call in calls]
-        times: tuple[list[float], list[float]] = ([], [])
-        end, rounds = time.monotonic() + depth.seconds, 0
-        while rounds < LEAST_ROUNDS or (rounds < depth.rounds and time.monotonic() < end):
-            for call, count, found in zip(calls, runs, times, strict=True):
-                found.extend(_burst(call, count))
-            rounds += 1
-        before, after = (float(np.quantile(found, UNDISTURBED)) for found in times)
-        return before / after, 1000 * after
 
     def _peak(self, built: Built, settings: RuntimeSettings) -> int:
         """What a process of its own takes that holds this runtime and model alone, in bytes."""
@@ -173,18 +149,3 @@ class Bench:
                 return side.peak_memory()
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _burst(call: Callable[[], object], count: int) -> list[float]:
-    """Seconds of each call. Threads of what ran before spin for a while, and would slow the first."""
-    time.sleep(PAUSE_SECONDS)
-    marks = [time.perf_counter()]
-    for _ in range(count):
-        call()
-        marks.append(time.perf_counter())
-    return [after - before for before, after in itertools.pairwise(marks)]
-
-
-def _quickest(call: Callable[[], object]) -> float:
-    """Seconds of the quickest of a few calls."""
-    return max(1e-6, min(_burst(call, 3)))

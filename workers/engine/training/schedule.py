@@ -42,7 +42,8 @@ class Plan:
         if self.drop_single and len(order) > size > 1 and len(order) % size == 1:
             order = order[:-1]
         per_step = len(order) if whole else size * self.learning.accumulate
-        return [order[start : start + per_step] for start in range(0, len(order), per_step)]
+        steps = [order[start : start + per_step] for start in range(0, len(order), per_step)]
+        return steps[: self.learning.max_steps_per_epoch]
 
 
 def seed_step(seed: int, step: int, rank: int = 0) -> None:

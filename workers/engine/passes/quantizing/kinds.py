@@ -27,6 +27,7 @@ from workers.engine.passes.quantizing.quantizer import (
 from workers.engine.passes.quantizing.ranges import with_shapes, without_range
 from workers.engine.passes.quantizing.rounding import Learned
 from workers.engine.passes.quantizing.smooth import read_unrounded
+from workers.engine.passes.quantizing.speed import quicker_in_float
 from workers.engine.passes.quantizing.stored import inner_layers, stored
 from workers.engine.passes.quantizing.weight_only import learned_blocks, store_in_blocks, why_not
 
@@ -82,6 +83,10 @@ def with_dynamic_ranges(prepared: Prepared, config: Quantize) -> Kind:
 
 def _computing(prepared: Prepared, config: Quantize, build: Build, activations: str) -> Kind:
     graph = prepared.graph
+    light = set(ops_with_integer_form(config.form)) - set(NVIDIA_OPS)
+    if config.only_faster:
+        free = [*_quantizable(prepared, config), *(_without_weights(prepared, light) if config.is_static else ())]
+        prepared.reasons |= quicker_in_float(prepared, lambda kept: build(graph, kept, ()), free)
 
     def relearn(form: Linear, moments: Floats, after: Graph) -> Learned | None:
         return learned_integers(form, moments, graph, after)
@@ -89,11 +94,14 @@ def _computing(prepared: Prepared, config: Quantize, build: Build, activations: 
     def change(layer: Layer, after: Graph, spared: Sensitive) -> LayerChange:
         return change_of(layer, graph, after, config, spared | prepared.reasons)
 
-    free = [layer for layer in prepared.free_layers() if layer.op in quantizable(config)]
-    names = tuple(layer.name for layer in free if graph.dtype(layer.weight) == "float32")
-    light = set(ops_with_integer_form(config.form)) - set(NVIDIA_OPS)
+    names = _quantizable(prepared, config)
     others = _without_weights(prepared, light) if config.is_static else ()
     return Kind(build, relearn, change, names, f"int8 weights and {activations} activations", others)
+
+
+def _quantizable(prepared: Prepared, config: Quantize) -> tuple[str, ...]:
+    free = [layer for layer in prepared.free_layers() if layer.op in quantizable(config)]
+    return tuple(layer.name for layer in free if prepared.graph.dtype(layer.weight) == "float32")
 
 
 def _without_weights(prepared: Prepared, ops: Collection[str]) -> tuple[str, ...]:
