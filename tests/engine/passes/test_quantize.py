@@ -16,6 +16,7 @@ from workers.engine.graph.graph import Graph
 from workers.engine.graph.layers import count_params
 from workers.engine.passes.graph_pass import Context
 from workers.engine.passes.quantize import QuantizePass
+from workers.engine.passes.quantizing.calibration import Calibration
 
 SETTINGS = [
     Quantize(),
@@ -130,6 +131,16 @@ def test_quantizing_twice_is_refused(trained: Graph, digits: Samples, context: C
         once = QuantizePass(config).apply(trained, digits, context).graph
         with pytest.raises(EngineError, match="quantized already"):
             QuantizePass(Quantize()).apply(once, digits, context)
+
+
+@pytest.mark.parametrize(("channels", "at_once"), [(64, 16), (32_768, 5), (262_144, 1)])
+def test_batches_are_small_where_activations_are_large(
+    channels: int, at_once: int, digits: Samples, context: Context
+) -> None:
+    """784 numbers of each channel; at most 128 Mi of a batch are held."""
+    model = models.parsed("g (float[N,1,28,28] x) => (float[N,C,28,28] y) { y = Conv(x, w) }")
+    graph = Graph(models.with_weights(model, w=np.zeros((channels, 1, 1, 1), np.float32)))
+    assert Calibration.of(Quantize(), digits, context, graph).batch_size == at_once
 
 
 def test_nan_while_calibrating_names_the_tensor(tmp_path: Path, context: Context) -> None:

@@ -130,3 +130,10 @@ def infer_shapes(graph: Graph, input_shapes: Mapping[str, tuple[int, ...]] | Non
 def has_subgraphs(graph: Graph) -> bool:
     """Whether there are nodes with bodies of their own, whose cost depends on the data."""
     return sum(1 for _ in nodes_within(iter(graph.nodes))) > len(graph.nodes)
+
+
+def count_activations(graph: Graph, input_shapes: Mapping[str, tuple[int, ...]] | None = None) -> int:
+    """Elements of all that nodes make at batch 1 (or the given full input shapes), as far as shapes are known."""
+    shapes = infer_shapes(graph, input_shapes)
+    made = (shapes.get(name) for node in graph.nodes for name in node.output)
+    return sum(prod(dim for dim in shape if dim is not None) for shape in made if shape is not None)

@@ -10,12 +10,16 @@ from whetstone.contract.quantization import Calibrator, Quantize
 from workers.engine.data.fit import fixed_at_one
 from workers.engine.data.samples import Batch, Samples
 from workers.engine.graph.graph import Array, Graph
-from workers.engine.graph.shapes import has_subgraphs
+from workers.engine.graph.shapes import count_activations, has_subgraphs
 from workers.engine.passes.errors import CalibrationFailed
+from workers.engine.passes.goal import shapes_of
 from workers.engine.passes.graph_pass import Context
 from workers.engine.passes.quantizing.ranges import Ranges, find_ranges, with_shapes
 
 BATCH = 16
+MOST_ELEMENTS = 128 * 2**20
+"""Of all activations of a batch together, as far as their shapes are known: half a gibibyte in float32."""
+
 SEED = 0
 PERCENTILE = 99.99
 CONSTANT = "Every calibration sample is one and the same number: input {inputs}. No range can be measured on that."
@@ -33,9 +37,12 @@ class Calibration:
 
     @classmethod
     def of(cls, config: Quantize, samples: Samples, context: Context, graph: Graph) -> "Calibration":
-        """One sample at a time where that is all the model takes, or where control flow may hang on its neighbours."""
+        """One sample at a time where that is all the model takes, or where control flow may hang on its neighbours;
+        and no more at once than fit into `MOST_ELEMENTS`.
+        """
         alone = fixed_at_one(graph.inputs) or has_subgraphs(graph)
-        return cls(config, samples, context, 1 if alone else BATCH)
+        fitting = MOST_ELEMENTS // max(1, count_activations(graph, shapes_of(samples)))
+        return cls(config, samples, context, 1 if alone else min(BATCH, max(1, fitting)))
 
     @property
     def count(self) -> int:
