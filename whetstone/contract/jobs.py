@@ -58,8 +58,9 @@ class Budget(Contract):
 
     `max_drop` is in percentage points of accuracy (percent of the error for mse; points of agreement with the
     original where there are no labels). `min_accuracy` is a share of the samples and needs class labels. Where neither
-    is given half a point may be lost; where both are, both hold. `max_minutes` limits the work of one step; time in a
-    queue never counts.
+    is given half a point may be lost; where both are, both hold. With another objective than speed a result may take at
+    most `max_slowdown` times as long as the original: a smaller file that crawls serves nobody. `max_minutes` limits
+    the work of one step; time in a queue never counts.
     """
 
     objective: Objective = Objective.LATENCY
@@ -68,6 +69,7 @@ class Budget(Contract):
     assurance: Assurance = Assurance.ESTIMATE
     max_latency_ms: Annotated[float, Field(gt=0)] | None = None
     max_size_mb: Annotated[float, Field(gt=0)] | None = None
+    max_slowdown: Annotated[float, Field(ge=1, le=1000)] = 2.0
     max_minutes: Annotated[float, Field(gt=0, le=24 * 60)] = 60
 
 

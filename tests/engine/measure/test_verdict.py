@@ -9,6 +9,8 @@ from workers.engine.measure.verdict import Evidence, judge
 
 FASTER = Estimate(value=2, low=1.9, high=2.1)
 UNSURE = Estimate(value=1.05, low=0.97, high=1.1)
+CRAWLS = Estimate(value=0.25, low=0.24, high=0.26)
+PERHAPS_SLOW = Estimate(value=0.45, low=0.3, high=0.6)
 KEPT = accuracy(drop=Estimate(value=0.1, low=-0.3, high=0.6))
 LOST = accuracy(drop=Estimate(value=0.9, low=0.4, high=1.4))
 SMALLER, SAME = measured(size=1_000_000), measured(size=4_000_000)
@@ -97,6 +99,9 @@ CASES = [
     (Budget(), {"conditions": conditions("noisy: others")}, VerdictKind.NO_GAIN, "cannot be relied on (noisy: others)"),
     (SIZE, {"speedup": UNSURE}, VerdictKind.IMPROVED, "The result is 4 times smaller and 1.05 times as fast"),
     (SIZE, {"conditions": conditions("noisy")}, VerdictKind.IMPROVED, "4 times smaller"),
+    (SIZE, {"speedup": CRAWLS}, VerdictKind.NO_GAIN, "the result takes 4 times as long (max_slowdown 2)"),
+    (SIZE.model_copy(update={"max_slowdown": 5}), {"speedup": CRAWLS}, VerdictKind.IMPROVED, "4 times smaller"),
+    (SIZE, {"speedup": PERHAPS_SLOW}, VerdictKind.IMPROVED, "4 times smaller"),
     (SIZE, {"result": SAME}, VerdictKind.NO_GAIN, "the result is of the same size"),
     (SIZE, {"result": measured(size=5_000_000)}, VerdictKind.NO_GAIN, "the result is 1.25 times larger"),
     (Budget(max_latency_ms=2), {}, VerdictKind.IMPROVED, "2 times as fast"),

@@ -54,6 +54,19 @@ def test_of_gains_that_are_alike_the_one_that_lost_less_is_chosen() -> None:
     assert best(close | {"quickest": score(speedup=2.2, lost=0.9)}, Budget()) == "quickest"
 
 
+def test_a_small_file_that_crawls_is_not_chosen() -> None:
+    smaller = Budget(objective=Objective.SIZE)
+    crawling = score(size_ratio=8, speedup=0.2)
+    assert best({"crawling": crawling, "brisk": score(size_ratio=3, speedup=0.9)}, smaller) == "brisk"
+    assert "too slow" in reason(crawling, smaller, chosen=False, on_front=True)
+    assert best({"crawling": crawling}, smaller.model_copy(update={"max_slowdown": 6})) == "crawling"
+
+
+def test_of_files_of_one_size_the_quicker_is_chosen() -> None:
+    alike = {"slow": score(size_ratio=4, speedup=0.8), "quick": score(size_ratio=3.98, speedup=1.5, lost=0.3)}
+    assert best(alike, Budget(objective=Objective.SIZE)) == "quick"
+
+
 def test_memory_counts_where_it_is_asked_for() -> None:
     lean = score(memory_ratio=1.5, speedup=0.9)
     assert best({"lean": lean, "same": score(memory_ratio=1.01)}, Budget(objective=Objective.MEMORY)) == "lean"

@@ -51,7 +51,7 @@ def allowed_drop(budget: Budget, accuracy: Accuracy | None) -> float:
 def judge(budget: Budget, seen: Evidence) -> Verdict:
     """Improved, no gain or over budget, and in one sentence why."""
     loss, allowed = loss_of(seen.accuracy, seen.fidelity), allowed_drop(budget, seen.accuracy)
-    harm = _too_lossy(budget, loss, allowed) or _no_better(budget, seen)
+    harm = _too_lossy(budget, loss, allowed) or _no_better(budget, seen) or _too_slow(budget, seen)
     if harm:
         return Verdict(kind=VerdictKind.NO_GAIN, reason=f"The original is returned: {harm}.")
     gain = f"{_gains(budget, seen)}, with {loss} ({allowed:.3g} allowed)"
@@ -114,6 +114,13 @@ def _not_faster(seen: Evidence) -> str | None:
     if not seen.conditions.valid:
         return f"the measurement cannot be relied on ({'; '.join(seen.conditions.invalid_because)})"
     return None if seen.speedup.low > 1 else f"the result is not faster with confidence, it is {_speed(seen)}"
+
+
+def _too_slow(budget: Budget, seen: Evidence) -> str | None:
+    """With confidence; what seeks speed has been found faster before."""
+    if seen.speedup.high >= 1 / budget.max_slowdown:
+        return None
+    return f"the result takes {1 / seen.speedup.value:.3g} times as long (max_slowdown {budget.max_slowdown:g})"
 
 
 def _accuracy_missed(budget: Budget, seen: Evidence) -> str | None:

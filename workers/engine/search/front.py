@@ -62,8 +62,14 @@ def least(objective: Objective) -> float:
 
 
 def gain(score: Score, budget: Budget) -> float:
-    """By the objective; zero or less where too much is lost or nothing is gained."""
-    return 0.0 if score.lost > score.allowed else value(score, budget.objective) - least(budget.objective)
+    """By the objective; zero or less where too much is lost, it is too slow, or nothing is gained."""
+    harmful = score.lost > score.allowed or too_slow(score, budget)
+    return 0.0 if harmful else value(score, budget.objective) - least(budget.objective)
+
+
+def too_slow(score: Score, budget: Budget) -> bool:
+    """Whether it takes longer than any result may, whatever it gains else."""
+    return score.speedup < 1 / budget.max_slowdown
 
 
 def overrun(score: Score, budget: Budget) -> float:
@@ -74,13 +80,14 @@ def overrun(score: Score, budget: Budget) -> float:
 
 def best(scores: Mapping[KeyT, Score], budget: Budget) -> KeyT | None:
     """The candidate that serves the budget best: within the limits or nearest to them, then by the objective, and of
-    those in the same step of it the one that lost least. None where all are worse than the original.
+    those in the same step of it the quickest, and of these the one that lost least. None where all are worse than the
+    original.
     """
 
-    def rank(key: KeyT) -> tuple[float, int, float]:
+    def rank(key: KeyT) -> tuple[float, int, int, float]:
         score = scores[key]
-        steps = round(math.log(value(score, budget.objective), STEP))
-        return -overrun(score, budget), steps, -score.lost
+        steps, speed = (round(math.log(ratio, STEP)) for ratio in (value(score, budget.objective), score.speedup))
+        return -overrun(score, budget), steps, speed, -score.lost
 
     return max((key for key, score in scores.items() if gain(score, budget) > 0), key=rank, default=None)
 
@@ -112,6 +119,8 @@ def reason(score: Score, budget: Budget, *, chosen: bool, on_front: bool) -> str
     brief = "" if score.full else " after a brief look"
     if score.lost > score.allowed:
         return f"Dropped{brief}: {score.lost:.2f} lost, {score.allowed:.3g} allowed ({told})."
+    if too_slow(score, budget):
+        return f"Dropped{brief}: too slow ({told})."
     if gain(score, budget) <= 0:
         return f"Dropped{brief}: no better than the original ({told})."
     if overrun(score, budget) > 0:
