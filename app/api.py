@@ -14,6 +14,7 @@ from app.keys.endpoints import router as keys
 from app.members.endpoints import router as members
 from app.members.sessions import router as browser_sessions
 from app.models.endpoints import router as models
+from app.provenance.endpoints import router as provenance
 from app.webhooks.endpoints import router as webhooks
 
 router = APIRouter()
@@ -22,6 +23,7 @@ for part in (
     datasets,
     jobs,
     artifacts,
+    provenance,
     targets,
     webhooks,
     identity,

@@ -6,6 +6,7 @@ from app.datasets.service import LISTENER as DATASETS
 from app.fleet.service import Fleet
 from app.jobs.listener import JobListener
 from app.models.service import LISTENER as MODELS
+from app.provenance import keys
 from app.settings import Settings
 from whetstone.contract.jobs import StepKind
 
@@ -18,6 +19,7 @@ def build_fleet(settings: Settings) -> Fleet:
         settings,
         signer,
         storage,
+        keys.load(settings),
         {
             StepKind.INSPECT_MODEL: MODELS,
             StepKind.INSPECT_DATASET: DATASETS,

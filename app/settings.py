@@ -66,6 +66,7 @@ class Settings(BaseSettings):
     storage_url: str
     secret_key: SecretStr
     fleet_token: SecretStr
+    signing_key: Path | None = None
     public_url: str = "http://127.0.0.1:8000"
     pool_size: int = Field(default=10, ge=1)
     log_level: str = "INFO"

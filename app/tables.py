@@ -15,6 +15,7 @@ from app.identity.tables import (
 )
 from app.jobs.tables import JobEventRow, JobRow
 from app.models.tables import ModelRow
+from app.provenance.tables import ManifestRow, SigningKeyRow
 from app.tenants.tables import TenantRow
 from app.webhooks.tables import AttemptRow, DeliveryRow, EventRow, WebhookRow
 
@@ -35,6 +36,8 @@ TABLES = (
     StepRow,
     WorkerRow,
     ArtifactRow,
+    SigningKeyRow,
+    ManifestRow,
     OutboxRow,
     WebhookRow,
     EventRow,

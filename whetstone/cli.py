@@ -13,14 +13,14 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
-from whetstone import cli_members, cli_webhooks, config, show
+from whetstone import cli_members, cli_provenance, cli_webhooks, config, show
 from whetstone.client import DEFAULT_URL, Client, log_in
 from whetstone.contract.jobs import Assurance, Budget, JobSpec, Measurement, Objective, Recipe
 from whetstone.contract.learning import Finetune
 from whetstone.contract.passes import Pass, Simplify
 from whetstone.contract.pruning import Granularity, Prune
 from whetstone.contract.quantization import Activations, Quantize
-from whetstone.contract.reports import JobReport, VerdictKind
+from whetstone.contract.reports import JobReport, ReportForm, VerdictKind
 from whetstone.contract.search import Limit, Search
 from whetstone.contract.targets import Target
 from whetstone.errors import ApiError, JobFailed, NotLoggedIn, Unreachable, UploadRejected, WhetstoneError
@@ -38,6 +38,8 @@ app.add_typer(cli_members.keys, name="keys")
 app.add_typer(cli_members.members, name="members")
 app.add_typer(cli_members.invitations, name="invitations")
 app.command("join")(cli_members.join_tenant)
+app.command("verify")(cli_provenance.verify_file)
+app.command("signing-keys")(cli_provenance.print_signing_keys)
 
 err = Console(stderr=True)
 
@@ -93,7 +95,7 @@ def login(
 
 @models.command("upload")
 def upload_model(file: File, name: Name = None, as_json: AsJson = False) -> None:
-    """Upload an .onnx file, or a .zip of one with its external data, and wait until it has been inspected."""
+    """Upload an .onnx file, a .zip of one with its external data, or a .skops file; wait until it is inspected."""
     with config.connect() as client, show.upload_bar(err, file) as on_bytes:
         row = client.models.upload(file, name, on_bytes)
     facts = row.facts
@@ -328,11 +330,19 @@ def finish_job(job: JobArgument, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def report(job: JobArgument, as_json: AsJson = False) -> None:
+def report(
+    job: JobArgument,
+    form: Annotated[ReportForm | None, typer.Option("--format", help="print the whole report in this form")] = None,
+    as_json: AsJson = False,
+) -> None:
     """The measurements and the verdict of a job; the exit code tells the verdict."""
     with config.connect() as client:
         found = client.jobs.report(job)
-    _print_report(found, as_json)
+        text = None if form is None else client.jobs.report_text(job, form)
+    if text is None:
+        _print_report(found, as_json)
+    else:
+        typer.echo(text)
     raise typer.Exit(_exit_code(found))
 
 
@@ -344,7 +354,7 @@ def download(
     """Fetch every file that came out of a job."""
     with config.connect() as client:
         for path in client.jobs.download(job, output):
-            out.print(str(path), highlight=False)
+            out.print(str(path), highlight=False, soft_wrap=True)
 
 
 def _follow(client: Client, job_id: str) -> JobReport:

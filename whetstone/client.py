@@ -29,7 +29,8 @@ from whetstone.contract.members import MemberRead
 from whetstone.contract.models import InspectionState, ModelRead
 from whetstone.contract.pages import Page
 from whetstone.contract.problems import Problem
-from whetstone.contract.reports import JobReport
+from whetstone.contract.provenance import MANIFESTS, Envelope
+from whetstone.contract.reports import JobReport, ReportForm
 from whetstone.contract.targets import TargetRead
 from whetstone.errors import DamagedDownload, JobFailed, NotLoggedIn, ServerError, Unreachable, UploadRejected, error_of
 from whetstone.members import Invitations, Keys, Members, acceptance
@@ -231,9 +232,20 @@ class Jobs:
     def report(self, job_id: str) -> JobReport:
         return JobReport.model_validate_json(self._client.request("GET", f"/v1/jobs/{job_id}/report").content)
 
+    def report_text(self, job_id: str, form: ReportForm) -> str:
+        """The report as a page or as text. Raises NotFound when it could not be drawn."""
+        if form is ReportForm.JSON:
+            return self.report(job_id).model_dump_json(indent=2)
+        return self._client.request("GET", f"/v1/jobs/{job_id}/report.{form}").text
+
     def artifacts(self, job_id: str) -> tuple[ArtifactRead, ...]:
         answer = self._client.request("GET", f"/v1/jobs/{job_id}/artifacts")
         return TypeAdapter(tuple[ArtifactRead, ...]).validate_json(answer.content)
+
+    def manifests(self, job_id: str) -> tuple[Envelope, ...]:
+        """What the service has signed of the files that came out; `whetstone.verify` checks them."""
+        answer = self._client.request("GET", f"/v1/jobs/{job_id}/manifests")
+        return TypeAdapter(tuple[Envelope, ...]).validate_json(answer.content)
 
     def events(self, job_id: str, after: int = 0) -> Iterator[JobEvent]:
         """Every event until the job has finished, over lost connections and restarts of the service.
@@ -264,10 +276,14 @@ class Jobs:
         return self.report(job_id)
 
     def download(self, job_id: str, folder: str | Path, on_bytes: OnBytes | None = None) -> tuple[Path, ...]:
-        """Write every file that came out of the job into a folder, which is made if it is missing."""
+        """Write every file that came out of the job, and the manifests, into a folder, which is made if missing."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        return tuple(self._client.download(artifact, folder, on_bytes) for artifact in self.artifacts(job_id))
+        files = [self._client.download(artifact, folder, on_bytes) for artifact in self.artifacts(job_id)]
+        if manifests := self.manifests(job_id):
+            files.append(folder / MANIFESTS)
+            files[-1].write_text("".join(f"{envelope.model_dump_json()}\n" for envelope in manifests))
+        return tuple(files)
 
 
 def log_in(url: str, email: str, password: str, key_name: str) -> ApiKeyCreated:

@@ -35,8 +35,13 @@ def load() -> Saved | None:
         return None
 
 
+def address() -> str:
+    """Of the service: from the environment, else from the last login."""
+    saved = load()
+    return os.environ.get(ENV_URL) or (saved.url if saved else DEFAULT_URL)
+
+
 def connect() -> Client:
     """A client from the environment, else from the last login. Raises NotLoggedIn."""
     saved = load()
-    url = os.environ.get(ENV_URL) or (saved.url if saved else DEFAULT_URL)
-    return Client(url, os.environ.get(ENV_KEY) or (saved.api_key if saved else None))
+    return Client(address(), os.environ.get(ENV_KEY) or (saved.api_key if saved else None))

@@ -169,13 +169,13 @@ def _search(
 
 
 def _fetch(control: ControlPlane, order: Order, scratch: Path) -> dict[InputRole, Path]:
-    """Each input in a folder of its own, under the name the tenant gave it."""
+    """Each input in a folder of its own, under the name the tenant gave it; the kits together in one."""
     paths = {}
     for given in order.inputs:
         folder = scratch / "inputs" / given.role
-        folder.mkdir(parents=True)
-        paths[given.role] = folder / given.filename
-        control.download(given, paths[given.role])
+        folder.mkdir(parents=True, exist_ok=True)
+        control.download(given, folder / given.filename)
+        paths[given.role] = folder if given.role is InputRole.KIT else folder / given.filename
     return paths
 
 

@@ -1,6 +1,6 @@
 """What came out of jobs."""
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, and_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.artifacts import files
@@ -13,6 +13,7 @@ from whetstone.contract.steps import OutputFile
 from whetstone.contract.targets import Target
 
 INTERIM = (ArtifactKind.CHECKPOINT, ArtifactKind.LEARNING_STATE)
+HIDDEN = (*INTERIM, ArtifactKind.KIT)
 
 
 class ArtifactNotFound(AppError):
@@ -31,7 +32,7 @@ class ArtifactRepository(TenantRepository[ArtifactRow]):
     row, missing = ArtifactRow, ArtifactNotFound
 
     async def of_job(self, job_id: str) -> list[ArtifactRow]:
-        query = self.query().where(ArtifactRow.job_id == job_id, ArtifactRow.kind.not_in(INTERIM))
+        query = self.query().where(ArtifactRow.job_id == job_id, ArtifactRow.kind.not_in(HIDDEN))
         return list(await self.session.scalars(query.order_by(ArtifactRow.id)))
 
     async def named(self, job_id: str, name: str) -> ArtifactRow:
@@ -74,13 +75,22 @@ async def drop_interim(
     but: str | None = None,
 ) -> None:
     """Let go of what a step has saved for its own retry and needs no more, `but` one that it still does."""
-    query = select(ArtifactRow).where(
-        ArtifactRow.tenant_id == tenant_id,
-        ArtifactRow.step_id == step_id,
-        ArtifactRow.kind.in_(kinds),
-        ArtifactRow.id != but,
-    )
-    for row in list(await session.scalars(query)):
+    mine = and_(ArtifactRow.step_id == step_id, ArtifactRow.kind.in_(kinds), ArtifactRow.id != but)
+    await _drop(session, tenant_id, mine)
+
+
+async def drop_kits(session: AsyncSession, tenant_id: TenantID, job_id: str) -> None:
+    """Let go of what bundles were made of."""
+    await _drop(session, tenant_id, and_(ArtifactRow.job_id == job_id, ArtifactRow.kind == ArtifactKind.KIT))
+
+
+async def kits(session: AsyncSession, tenant_id: TenantID, job_id: str) -> list[ArtifactRow]:
+    query = select(ArtifactRow).where(ArtifactRow.tenant_id == tenant_id, ArtifactRow.job_id == job_id)
+    return list(await session.scalars(query.where(ArtifactRow.kind == ArtifactKind.KIT).order_by(ArtifactRow.id)))
+
+
+async def _drop(session: AsyncSession, tenant_id: TenantID, which: ColumnElement[bool]) -> None:
+    for row in list(await session.scalars(select(ArtifactRow).where(ArtifactRow.tenant_id == tenant_id, which))):
         await session.delete(row)
         await session.flush()  # the file can only go after the row that refers to it
         await files.release(session, tenant_id, row.file_id)

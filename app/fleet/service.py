@@ -23,6 +23,7 @@ from app.core.tenancy import TenantID
 from app.fleet import repository
 from app.fleet.listeners import Listeners
 from app.fleet.tables import StepInput, StepRow
+from app.provenance.keys import SigningKey
 from app.settings import Settings
 from whetstone.contract.failures import INFRASTRUCTURE, Failure, FailureCode
 from whetstone.contract.jobs import ArtifactKind, StepKind, StepState
@@ -94,6 +95,7 @@ class Fleet:
     settings: Settings
     signer: Signer
     storage: Storage
+    signing_key: SigningKey
     listeners: Listeners
 
 

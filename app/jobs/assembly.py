@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from app.fleet.tables import StepRow
 from app.jobs.tables import JobRow
 from whetstone.contract.jobs import StepState
+from whetstone.contract.passes import Pass
 from whetstone.contract.reports import (
     Candidate,
     FailedTarget,
@@ -37,7 +38,7 @@ def assemble(job: JobRow, found: Optimized | Searched, delivers: list[StepRow]) 
         dataset_name=job.dataset.name if job.dataset else None,
         dataset_sha256=job.dataset.file.sha256 if job.dataset else None,
         verdict=_verdict(spokesman, found),
-        passes=_passes(found, spokesman),
+        passes=passes_for(found, spokesman),
         targets=targets,
         failed_targets=failed,
         candidates=_candidates(found, targets) if isinstance(found, Searched) else (),
@@ -60,7 +61,7 @@ def _verdict(report: TargetReport, found: Optimized | Searched) -> Verdict:
     return Verdict(kind=report.verdict.kind, reason=reason)
 
 
-def _passes(found: Optimized | Searched, report: TargetReport) -> tuple[PassReport, ...]:
+def passes_for(found: Optimized | Searched, report: TargetReport) -> tuple[PassReport, ...]:
     """What was done to the model; after a search, what was done for this target."""
     return found.passes if isinstance(found, Optimized) else _taken(found, report).passes
 
@@ -92,3 +93,8 @@ def _retold(candidate: Candidate, report: TargetReport, taken: Contender) -> Can
         why = f"Taken, since the first choice gained nothing in full. {candidate.because}"
         return candidate.model_copy(update={"chosen": True, "because": why})
     return candidate
+
+
+def recipe_of(found: Optimized | Searched, report: TargetReport) -> tuple[Pass, ...]:
+    """The passes that made the result of a target, without what came of them."""
+    return tuple(done.config for done in passes_for(found, report))

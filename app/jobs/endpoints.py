@@ -4,12 +4,15 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Header
 from fastapi.responses import FileResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.artifacts import service as artifacts
 from app.core.database import Session
 from app.core.errors import problems
 from app.core.pagination import InvalidCursor, Paging
 from app.core.resources import BellDep, SessionsDep, StorageDep
+from app.core.storage import Storage
+from app.core.tenancy import Principal
 from app.datasets.service import DatasetNotFound
 from app.fleet.endpoints import FleetDep
 from app.fleet.service import NothingFound, SearchOver
@@ -22,9 +25,11 @@ from app.jobs.events import follow
 from app.jobs.examples import OPENAPI_EXAMPLES
 from app.jobs.repository import JobNotFound, JobRepository
 from app.models.service import ModelNotFound
+from app.provenance import service as provenance
 from whetstone.contract.estimates import JobEstimate
 from whetstone.contract.jobs import ArtifactRead, JobRead, JobSpec
 from whetstone.contract.pages import Page
+from whetstone.contract.provenance import Envelope
 from whetstone.contract.reports import JobReport
 from whetstone.contract.types import JobRef
 
@@ -125,9 +130,32 @@ async def get_report(job_id: JobRef, caller: Caller, session: Session) -> JobRep
 )
 async def get_report_page(job_id: JobRef, caller: Caller, session: Session, storage: StorageDep) -> FileResponse:
     """The report as one self-contained page."""
+    return await _report_file(job_id, "report.html", caller, session, storage)
+
+
+@router.get(
+    "/{job_id}/report.md",
+    response_class=FileResponse,
+    responses=problems(*GUARDED, JobNotFound, artifacts.ArtifactNotFound),
+)
+async def get_report_text(job_id: JobRef, caller: Caller, session: Session, storage: StorageDep) -> FileResponse:
+    """The report as Markdown."""
+    return await _report_file(job_id, "report.md", caller, session, storage)
+
+
+async def _report_file(
+    job_id: str, name: str, caller: Principal, session: AsyncSession, storage: Storage
+) -> FileResponse:
     await JobRepository(session, caller.tenant_id).get(job_id)
-    row = await artifacts.ArtifactRepository(session, caller.tenant_id).named(job_id, "report.html")
+    row = await artifacts.ArtifactRepository(session, caller.tenant_id).named(job_id, name)
     return FileResponse(storage.local_path(row.file.key), media_type=row.media_type)
+
+
+@router.get("/{job_id}/manifests", responses=problems(*GUARDED, JobNotFound))
+async def list_manifests(job_id: JobRef, caller: Caller, session: Session) -> tuple[Envelope, ...]:
+    """The signed manifests of the files that came out: DSSE envelopes of in-toto statements, see `/v1/signing-keys`."""
+    await JobRepository(session, caller.tenant_id).get(job_id)
+    return tuple((await provenance.of_job(session, caller.tenant_id, job_id)).values())
 
 
 @router.get("/{job_id}/artifacts", responses=problems(*GUARDED, JobNotFound))

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.artifacts import service as artifacts
 from app.core.tenancy import TenantID
 from app.fleet.repository import StepRepository
 from app.jobs.events import tell
@@ -15,6 +16,7 @@ from whetstone.contract.webhooks import JobNotice, WebhookKind
 
 
 async def finish(session: AsyncSession, job: JobRow, state: JobState, failure: Failure | None = None) -> None:
+    await artifacts.drop_kits(session, TenantID(job.tenant_id), job.id)
     job.state, job.failure, job.finished_at = state, failure, datetime.now(UTC)
     await tell(session, job, EventKind.JOB_FINISHED, job_state=state, failure=failure, verdict=job.verdict)
     notice = JobNotice(

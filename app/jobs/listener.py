@@ -10,21 +10,27 @@ from app.fleet import service as fleet_service
 from app.fleet.repository import StepRepository
 from app.fleet.service import Fleet
 from app.fleet.tables import StepInput, StepRow
-from app.jobs.assembly import assemble, winner_of
+from app.jobs.assembly import assemble, recipe_of, winner_of
+from app.jobs.attestation import statement
 from app.jobs.events import tell, tell_step
 from app.jobs.finishing import finish, finish_if_cancelled
 from app.jobs.repository import hold_any_tenant
 from app.jobs.service import original_inputs
 from app.jobs.tables import JobRow
+from app.provenance import service as provenance
 from whetstone.contract.jobs import ArtifactKind, EventKind, JobState, StepKind, StepState
+from whetstone.contract.provenance import Envelope
+from whetstone.contract.reports import JobReport
 from whetstone.contract.steps import (
     Contender,
     Deliver,
+    Delivered,
     Heartbeat,
     InputRole,
     MakeReport,
     Optimized,
     OutputFile,
+    ReportMade,
     Searched,
 )
 from whetstone.contract.targets import Target
@@ -64,8 +70,29 @@ class JobListener:
         target = None if step.target is None else Target(step.target)
         for output in outputs:
             await artifacts.add(session, TenantID(job.tenant_id), job.id, step.id, target, output)
+        if step.state == StepState.SUCCEEDED:
+            await self._attest(session, job, step, outputs)
         if not await finish_if_cancelled(session, job):
             await self._go_on(session, job, step)
+
+    async def _attest(self, session: AsyncSession, job: JobRow, step: StepRow, outputs: tuple[OutputFile, ...]) -> None:
+        """Sign what is handed to the tenant: the files of each target, and the report with the bundles."""
+        kept = tuple(output for output in outputs if output.kind is not ArtifactKind.KIT)
+        match step.result:
+            case Delivered(report=claim):
+                recipe = recipe_of(await self._found(session, job), claim)
+                stated = statement(job, step, kept, recipe, (claim,))
+            case ReportMade() if kept:
+                report: JobReport = step.task.report
+                recipe = tuple(done.config for done in report.passes)
+                stated = statement(job, step, kept, recipe, report.targets)
+            case _:
+                return
+        await provenance.sign(session, self.fleet.signing_key, TenantID(job.tenant_id), stated)
+
+    async def _found(self, session: AsyncSession, job: JobRow) -> Optimized | Searched:
+        steps = await StepRepository(session, TenantID(job.tenant_id)).of_subject(job.id)
+        return next(step.result for step in steps if isinstance(step.result, Optimized | Searched))
 
     async def _go_on(self, session: AsyncSession, job: JobRow, step: StepRow) -> None:
         match StepKind(step.kind):
@@ -121,7 +148,16 @@ class JobListener:
             return
         job.report = assemble(job, found, delivers)
         job.verdict = job.report.verdict
-        await self._queue(session, job, MakeReport(report=job.report), (), self.fleet.settings.limits.report_seconds)
+        task = MakeReport(report=job.report, manifests=await self._manifests(session, job, delivers))
+        kits = tuple(
+            StepInput(role=InputRole.KIT, file_id=row.file_id, filename=row.name)
+            for row in await artifacts.kits(session, TenantID(job.tenant_id), job.id)
+        )
+        await self._queue(session, job, task, kits, self.fleet.settings.limits.report_seconds)
+
+    async def _manifests(self, session: AsyncSession, job: JobRow, delivers: list[StepRow]) -> dict[Target, Envelope]:
+        signed = await provenance.of_job(session, TenantID(job.tenant_id), job.id)
+        return {step.task.target: signed[step.id] for step in delivers if step.id in signed}
 
 
 def _contenders(target: Target, step: StepRow, only: str) -> tuple[Contender, Contender | None]:

@@ -69,10 +69,11 @@ def test_a_smaller_result_is_delivered(tmp_path: Path) -> None:
     told: list[Message] = []
     done, report = run(tmp_path, halved(), told=told)
     assert report.verdict.kind is VerdictKind.IMPROVED
-    (made,) = done.outputs
+    made, tools, kit = done.outputs
     assert (made.name, made.kind) == ("onnxruntime-cpu.onnx", ArtifactKind.MODEL)
+    assert (tools.kind, kit.kind) == (ArtifactKind.TOOLCHAIN, ArtifactKind.KIT)
     assert (tmp_path / "outputs" / made.name).read_bytes() == (tmp_path / "result.onnx").read_bytes()
-    assert [file.name for file in (tmp_path / "outputs").iterdir()] == [made.name]
+    assert {file.name for file in (tmp_path / "outputs").iterdir()} == {made.name, tools.name, kit.name}
     assert report.accuracy is not None
     assert report.accuracy.original == 1.0
     assert report.accuracy.samples == report.fidelity.samples == 20
@@ -144,7 +145,7 @@ def test_settings_are_measured_with_and_delivered_beside_the_file(tmp_path: Path
     assert {operator.op for operator in report.original.operators} != {
         operator.op for operator in report.result.operators
     }
-    file, settings = done.outputs
+    file, settings, *_ = done.outputs
     assert (file.name, settings.name) == ("onnxruntime-cpu.onnx", "onnxruntime-cpu.settings.json")
     assert settings.kind is ArtifactKind.SETTINGS
     written = (tmp_path / "outputs" / settings.name).read_text()

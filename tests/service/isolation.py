@@ -32,7 +32,14 @@ from whetstone.contract.steps import Finish, Optimized, OutputFile
 MARK = "victim7f3a"
 _REFUSED, _MISSING = 401, 404
 _FORBIDDEN = 403
-_OPEN = {"GET /healthz", "GET /readyz", "POST /v1/login", "POST /v1/sessions", "POST /v1/invitations/accept"}
+_OPEN = {
+    "GET /healthz",
+    "GET /readyz",
+    "GET /v1/signing-keys",
+    "POST /v1/login",
+    "POST /v1/sessions",
+    "POST /v1/invitations/accept",
+}
 _ANY_KEY = {"GET /v1/me", "GET /v1/sessions", "POST /v1/keys/{key_id}/rotate", "DELETE /v1/keys/{key_id}"}
 _NO_RESTRICTED_KEY = {
     "POST /v1/keys",

@@ -12,7 +12,7 @@ from tests.service.actors import new_tenant, query
 from tests.service.isolation import Attack, attack, settle
 from whetstone.client import Client
 
-SHARED = {"alembic_version", "workers"}  # no tenant owns rows of these
+SHARED = {"signing_keys", "alembic_version", "workers"}  # no tenant owns rows of these
 
 
 def test_a_stranger_finds_nothing(bare: Running) -> None:

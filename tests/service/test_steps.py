@@ -13,6 +13,7 @@ from tests.service.conftest import LEASE_SECONDS
 from whetstone.client import Client
 from whetstone.contract.failures import Failure, FailureCode
 from whetstone.contract.jobs import ArtifactKind, EventKind, JobRead, JobState, StepKind, StepState
+from whetstone.contract.provenance import MANIFESTS
 from whetstone.contract.reports import VerdictKind
 from whetstone.contract.steps import (
     Checkpoint,
@@ -86,7 +87,7 @@ def test_a_job_goes_from_optimize_over_its_targets_to_a_report(
     assert {target.target for target in report.targets} == {Target.ONNXRUNTIME_CPU, Target.OPENVINO_CPU}
     assert client.request("GET", f"/v1/jobs/{job.id}/report.html").text == "content of report.html"
     names = {path.name for path in client.jobs.download(job.id, tmp_path / "results")}
-    assert names == {"model.onnx", "onnxruntime-cpu.onnx", "openvino-cpu.onnx", "report.html"}
+    assert names == {"model.onnx", "onnxruntime-cpu.onnx", "openvino-cpu.onnx", "report.html", MANIFESTS}
     with pytest.raises(Conflict):
         client.jobs.cancel(job.id)
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,11 @@ from app.embedded.service import Running
 from examples import digits
 from tests.service import facts
 from tests.service.actors import new_tenant
+from whetstone import verify
 from whetstone.client import Client
 from whetstone.contract.jobs import Budget, JobSpec, Measurement, Objective, StepKind
 from whetstone.contract.learning import EarlyStopping, Finetune, Learning
+from whetstone.contract.provenance import MANIFESTS
 from whetstone.contract.pruning import Polynomial, Prune
 from whetstone.contract.quantization import Quantize
 from whetstone.contract.reports import Metric, VerdictKind
@@ -63,9 +66,25 @@ def test_prune_finetune_quantize_for_two_targets(full_client: Client, example: P
         assert target.accuracy.original > 0.9
         assert target.speedup.low <= target.speedup.value <= target.speedup.high
     files = {path.name: path for path in client.jobs.download(job.id, tmp_path)}
-    assert {"model.onnx", "report.html", "report.json", "onnxruntime-cpu.onnx", "openvino-cpu.zip"} == set(files)
+    assert {"model.onnx", "report.html", "report.json", "onnxruntime-cpu.onnx", "openvino-cpu.zip"} <= set(files)
+    _check_bundle(client, files["openvino-cpu.bundle.tar.gz"], tmp_path)
     assert b"<script" not in files["report.html"].read_bytes()
     _check_claim(files["onnxruntime-cpu.onnx"], example / "digits.npz", report.targets[0].accuracy.result)
+
+
+def _check_bundle(client: Client, bundle: Path, folder: Path) -> None:
+    """What came out of a real job is proven, and says the same again in a clean process."""
+    keys = verify.usable(verify.fetch_keys(client.url))
+    assert "result/openvino-cpu.zip" in verify.verify_bundle(bundle, keys).names
+    verify.verify_file(bundle, verify.read_manifests(folder / MANIFESTS), keys)
+    with tarfile.open(bundle) as archive:
+        archive.extractall(folder, filter="data")
+    command = [sys.executable, "-I", "-B", "reproduce.py", "--seconds", "1"]
+    again = subprocess.run(command, cwd=folder / "openvino-cpu", text=True, capture_output=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert "629 of 629 samples" in again.stdout
+    claimed, here = next(line.split()[-2:] for line in again.stdout.splitlines() if "accuracy, result" in line)
+    assert claimed == here
 
 
 def _check_claim(model: Path, data: Path, claimed: float) -> None:
@@ -133,7 +152,14 @@ def test_the_command_line(full: Running, example: Path, tmp_path: Path) -> None:
     assert "improved" in shown.stdout
     assert whet("jobs", "show", report["job_id"]).stdout.count("succeeded") == 4
     assert report["job_id"] in whet("jobs", "list").stdout
-    assert whet("download", report["job_id"], "-o", str(tmp_path / "again")).stdout.count("\n") == 4
+    listed = whet("download", report["job_id"], "-o", str(tmp_path / "again")).stdout.splitlines()
+    assert sorted(listed) == sorted(str(file) for file in (tmp_path / "again").iterdir())
+    assert json.loads(whet("report", report["job_id"], "--format", "json").stdout) == report
+    page = whet("report", report["job_id"], "--format", "html").stdout
+    assert page.strip() == (tmp_path / "out" / "report.html").read_text().strip()
+    text = whet("report", report["job_id"], "--format", "md").stdout
+    assert text.startswith("# Improved: ")
+    assert "| file size |" in text
     assert whet("jobs", "show", "job_01h455vb4pex5vsknk084sn02q").returncode == 4
     assert whet("optimize", "missing.onnx").returncode == 2
     hopeless = whet(

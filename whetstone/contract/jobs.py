@@ -173,11 +173,16 @@ class JobRead(Contract):
 
 
 class ArtifactKind(StrEnum):
+    """What a file is. `checkpoint`, `learning_state` and `kit` (a bundle without its manifest) are interim."""
+
     MODEL = "model"
     CHECKPOINT = "checkpoint"
     LEARNING_STATE = "learning_state"
     REPORT = "report"
     SETTINGS = "settings"
+    TOOLCHAIN = "toolchain"
+    KIT = "kit"
+    BUNDLE = "bundle"
 
 
 class ArtifactRead(Contract):

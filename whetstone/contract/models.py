@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from whetstone.contract.failures import Failure
-from whetstone.contract.types import Bytes, Contract, Count, ModelRef, Sha256
+from whetstone.contract.types import Bytes, Contract, Count, Fraction, ModelRef, Sha256
 
 
 class InspectionState(StrEnum):
@@ -42,6 +42,20 @@ class Refusal(Contract):
     ops: tuple[str, ...] = ()
 
 
+class Imported(Contract):
+    """A model that came in another form than ONNX: what it was, and how the import fared against it.
+
+    Both were run on the same `samples` random rows, the source by its own framework; `same` is the share of rows whose
+    outputs agree up to rounding, `max_abs_error` the largest difference of any. Labels of a dataset are positions in
+    the source's list of classes.
+    """
+
+    source: str
+    samples: Count
+    same: Fraction
+    max_abs_error: float
+
+
 class ModelFacts(Contract):
     """Read from the graph. `macs` counts multiply-accumulates at batch 1; None where shapes are not known. A model that
     onnxruntime cannot run is rejected; `refusals` are those of the other runtimes.
@@ -59,6 +73,7 @@ class ModelFacts(Contract):
     ops: dict[str, int]
     layers: tuple[LayerFacts, ...]
     refusals: tuple[Refusal, ...] = ()
+    imported: Imported | None = None
 
 
 class ModelRead(Contract):

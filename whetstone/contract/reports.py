@@ -36,6 +36,14 @@ class VerdictKind(StrEnum):
     OVER_BUDGET = "over_budget"
 
 
+class ReportForm(StrEnum):
+    """How a report is written: a page, Markdown, or the data itself."""
+
+    HTML = "html"
+    MARKDOWN = "md"
+    JSON = "json"
+
+
 class Verdict(Contract):
     """The judgement and, in one sentence, why."""
 
@@ -115,6 +123,28 @@ class ClassAccuracy(Contract):
     result: Fraction
 
 
+class Confusion(Contract):
+    """Samples of one class that the original took for one class and the result for another."""
+
+    label: int
+    original: int
+    result: int
+    samples: Count
+
+
+class Flips(Contract):
+    """Samples that the two models decide differently: right before and wrong now (`lost`), the other way round
+    (`won`), wrong both times (`moved`). `confusions` are the most frequent changes, `examples` the first places in the
+    test split of samples that were lost.
+    """
+
+    lost: Count
+    won: Count
+    moved: Count
+    confusions: tuple[Confusion, ...] = ()
+    examples: tuple[int, ...] = ()
+
+
 class Accuracy(Contract):
     """The task metric on the test split. `drop` > 0 means the result is worse.
 
@@ -127,6 +157,7 @@ class Accuracy(Contract):
     result: float
     drop: Estimate
     per_class: tuple[ClassAccuracy, ...] = ()
+    flips: Flips | None = None
 
 
 class Fidelity(Contract):
@@ -177,6 +208,25 @@ class Environment(Contract):
     versions: dict[str, str]
 
 
+class LayerFate(Contract):
+    """One layer of the original, and what of it is in the result.
+
+    `macs` are those of the original at batch 1. `bits` and `sparsity` (the share of its weights that are zero) are of
+    the result, None where the layer is not found again. `sqnr_db` compares its output in the result with that in the
+    original on a few samples: it falls where the error comes in. None where the outputs are identical (`same`) or
+    cannot be compared.
+    """
+
+    name: str
+    op: str
+    params: Count
+    macs: Count | None
+    bits: Count | None
+    sparsity: Fraction | None
+    sqnr_db: float | None
+    same: bool = False
+
+
 class TargetReport(Contract):
     """Original against result on one target; both ran interleaved in one session.
 
@@ -199,6 +249,7 @@ class TargetReport(Contract):
     conversion: Conversion
     conditions: Conditions
     environment: Environment
+    layers: tuple[LayerFate, ...] = ()
 
 
 class LayerChange(Contract):

@@ -10,6 +10,7 @@ from whetstone.contract.failures import Failure
 from whetstone.contract.jobs import ArtifactKind, Budget, Measurement, StepKind
 from whetstone.contract.models import ModelFacts
 from whetstone.contract.passes import Pass
+from whetstone.contract.provenance import Envelope
 from whetstone.contract.reports import Candidate, JobReport, PassReport, SearchSummary, TargetReport
 from whetstone.contract.search import Ended, Limit
 from whetstone.contract.targets import AS_USUAL, HardwareClass, RuntimeSettings, Target
@@ -25,7 +26,7 @@ class InputRole(StrEnum):
 
     `teacher` and `student` are other models of the tenant that a `finetune` pass names, `source` is the dataset that an
     `adapt` pass does. `checkpoint` is the graph after the passes done so far, or the best that a search has found so
-    far; `learning_state` is where the pass after them had got to.
+    far; `learning_state` is where the pass after them had got to. Of `kit` there may be several, one for each target.
     """
 
     MODEL = "model"
@@ -37,6 +38,7 @@ class InputRole(StrEnum):
     STUDENT = "student"
     SOURCE = "source"
     LEARNING_STATE = "learning_state"
+    KIT = "kit"
 
 
 class InspectModel(Contract):
@@ -96,10 +98,11 @@ class Deliver(Contract):
 
 
 class MakeReport(Contract):
-    """Draw the report page from what was measured."""
+    """Draw the report page from what was measured, and put the signed manifest of each target into its bundle."""
 
     kind: Literal[StepKind.REPORT] = StepKind.REPORT
     report: JobReport
+    manifests: dict[Target, Envelope] = {}
 
 
 Task = Annotated[
@@ -242,9 +245,17 @@ class Searched(Contract):
     summary: SearchSummary
 
 
+class PackedFile(Contract):
+    """A file inside a kit, by its path there."""
+
+    name: Annotated[str, Field(min_length=1, max_length=500)]
+    sha256: Sha256
+
+
 class Delivered(Contract):
     kind: Literal[StepKind.DELIVER] = StepKind.DELIVER
     report: TargetReport
+    packed: tuple[PackedFile, ...] = ()
 
 
 class ReportMade(Contract):

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from whetstone.contract.jobs import ArtifactKind, Measurement
-from whetstone.contract.reports import Accuracy, Conversion, Fidelity, TargetReport, Verdict, VerdictKind
-from whetstone.contract.steps import Deliver, Delivered, InputRole
+from whetstone.contract.reports import Accuracy, Conversion, Fidelity, LayerFate, TargetReport, Verdict, VerdictKind
+from whetstone.contract.steps import Deliver, Delivered, InputRole, PackedFile
 from whetstone.contract.targets import AS_USUAL, RuntimeSettings, Target
+from workers.engine.bundle.assemble import GZIP, kit_name
+from workers.engine.bundle.kit import Agreement, Pair, few_enough, pack
 from workers.engine.data.samples import open_dataset
+from workers.engine.graph.graph import Graph
 from workers.engine.graph.session import Session as Reference
 from workers.engine.importers.detect import open_model
 from workers.engine.measure.conversion import tolerance_for, verify
@@ -19,6 +22,8 @@ from workers.engine.measure.environment import describe
 from workers.engine.measure.evaluation import evaluate
 from workers.engine.measure.feed import Feed
 from workers.engine.measure.latency import Contest, Timing, cores_for, measure
+from workers.engine.measure.layers import fates
+from workers.engine.measure.toolchain import toolchain
 from workers.engine.measure.verdict import Evidence, judge
 from workers.engine.request import Done, MadeFile, Message, Progress, Request
 from workers.engine.targets.choose import delivered_name, runtime_for
@@ -27,6 +32,8 @@ VERIFIED_SAMPLES = 32
 STEP = 0.002
 COMPARING = 0.45
 """The share of judging that comparing outputs takes; measuring takes the rest."""
+
+CYCLONEDX = "application/vnd.cyclonedx+json"
 
 Tell = Callable[[Message], None]
 
@@ -39,6 +46,16 @@ class Candidate:
     unpacked: Path
     settings: RuntimeSettings
     conversion: Conversion
+
+
+@dataclass(frozen=True)
+class Source:
+    """The tenant's model as one graph file, what both sides are fed, and how outputs of one number are read."""
+
+    file: Path
+    feed: Feed
+    graph: Graph
+    thresholds: dict[str, float]
 
 
 class Stage:
@@ -74,16 +91,23 @@ def deliver(request: Request, task: Deliver, tell: Tell) -> Done:
         if second.verdict.kind is VerdictKind.IMPROVED:
             judged, first_choice = second, judged.verdict.reason
     winner = trial.original if judged.verdict.kind is VerdictKind.NO_GAIN else judged.result
+    report = _report(task.target, judged, winner.conversion, first_choice)
+    report = report.model_copy(update={"layers": trial.layers(judged)})
+    kit = request.outputs / kit_name(task.target)
     return Done(
-        result=Delivered(report=_report(task.target, judged, winner.conversion, first_choice)),
-        outputs=tuple(_hand_over(winner, task.target, request.outputs)),
+        result=Delivered(report=report, packed=trial.packed(judged, kit)),
+        outputs=(
+            *_hand_over(winner, task.target, request.outputs),
+            MadeFile(name=kit.name, kind=ArtifactKind.KIT, media_type=GZIP),
+        ),
     )
 
 
 @dataclass(frozen=True)
 class _Judged:
-    """A result, what was seen of it beside the original, and the verdict on it."""
+    """A result and the graph behind it, what was seen of it beside the original, and the verdict on it."""
 
+    graph: Path
     result: Candidate
     seen: Evidence
     verdict: Verdict
@@ -95,8 +119,9 @@ class _Trial:
     def __init__(self, request: Request, task: Deliver) -> None:
         self._request, self._task = request, task
         self._threads = len(cores_for(task.measurement.threads))
-        graph, self._feed, self._thresholds = _original(request, task)
-        self.original = self._convert(graph, "original", AS_USUAL)
+        self._source = _source(request, task)
+        self._feed = self._source.feed
+        self.original = self._convert(self._source.file, "original", AS_USUAL)
 
     def _convert(self, graph: Path, name: str, settings: RuntimeSettings) -> Candidate:
         folder = self._request.scratch / name
@@ -107,19 +132,41 @@ class _Trial:
         task, feed, name = self._task, self._feed, role.replace("_", "-")
         start, end = progress
         middle = start + COMPARING * (end - start)
-        result = self._convert(self._request.inputs[role], name, settings)
+        graph = self._request.inputs[role]
+        result = self._convert(graph, name, settings)
         sides = [self.original, result]
         comparing = Stage(tell, start, middle, f"comparing the outputs of the {name}")
-        accuracy, fidelity = _evaluate(sides, task.target, self._threads, feed, self._thresholds, comparing)
+        accuracy, fidelity = _evaluate(sides, task.target, self._threads, feed, self._source.thresholds, comparing)
         contest = Contest(task.target, sides[0].file, sides[1].file, next(feed.batches()).inputs, settings)
         measuring = Stage(tell, middle, end, f"measuring the {name}")
         timing = _time(contest, task.measurement, self._request.scratch / f"{name}-timing", measuring)
         seen = Evidence(timing.original, timing.result, timing.speedup, accuracy, fidelity, timing.conditions)
-        return _Judged(result, seen, judge(task.budget, seen))
+        return _Judged(graph, result, seen, judge(task.budget, seen))
+
+    def layers(self, judged: _Judged) -> tuple[LayerFate, ...]:
+        scratch = self._request.scratch
+        return fates(self._source.graph, open_model(judged.graph, scratch), self._feed, scratch)
+
+    def packed(self, judged: _Judged, kit: Path) -> tuple[PackedFile, ...]:
+        """Write all that it takes to repeat the measurement, but for the manifest."""
+        few = few_enough(self._feed)
+        agreement = Agreement(
+            target=self._task.target,
+            model=delivered_name(self._task.target),
+            inputs=few.inputs,
+            outputs=self._source.graph.outputs,
+            settings=judged.result.settings,
+            threads=self._threads,
+            batch_size=few.batch_size,
+            samples=few.count,
+            whole=self._feed.count,
+            largest_label=None if few.labels is None else float(few.labels.max()),
+            thresholds=self._source.thresholds,
+        )
+        return pack(Pair(self.original.file, judged.result.file), agreement, few, kit, self._request.scratch)
 
 
-def _original(request: Request, task: Deliver) -> tuple[Path, Feed, dict[str, float]]:
-    """The tenant's model as one graph file, what both sides are fed, and how outputs of one number are read."""
+def _source(request: Request, task: Deliver) -> Source:
     graph = open_model(request.inputs[InputRole.MODEL], request.scratch)
     dataset = request.inputs.get(InputRole.DATASET)
     samples = open_dataset(dataset, request.scratch) if dataset else None
@@ -127,7 +174,7 @@ def _original(request: Request, task: Deliver) -> tuple[Path, Feed, dict[str, fl
     feed.check()
     path = request.scratch / "original.onnx"
     graph.save(path)
-    return path, feed, thresholds_of(graph)
+    return Source(path, feed, graph, thresholds_of(graph))
 
 
 def _convert(
@@ -163,6 +210,9 @@ def _hand_over(winner: Candidate, target: Target, outputs: Path) -> Iterator[Mad
         file = outputs / f"{winner.file.stem}.settings.json"
         file.write_text(winner.settings.model_dump_json(indent=2, exclude_none=True))
         yield MadeFile(name=file.name, kind=ArtifactKind.SETTINGS, media_type="application/json")
+    file = outputs / f"{winner.file.stem}.toolchain.cdx.json"
+    file.write_text(toolchain())
+    yield MadeFile(name=file.name, kind=ArtifactKind.TOOLCHAIN, media_type=CYCLONEDX)
 
 
 def _report(target: Target, judged: _Judged, conversion: Conversion, first_choice: str | None) -> TargetReport:

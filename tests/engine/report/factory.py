@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from whetstone.contract.learning import Finetune
 from whetstone.contract.passes import Simplify
+from whetstone.contract.provenance import Delivery, Descriptor, Digest, Statement
 from whetstone.contract.pruning import Prune
 from whetstone.contract.quantization import Partial, Quantize
 from whetstone.contract.reports import (
@@ -186,6 +187,23 @@ def job_report(**changes: object) -> JobReport:
         created_at=datetime(2026, 11, 24, 5, tzinfo=UTC),
     )
     return report.model_copy(update=changes)
+
+
+def statement(digests: dict[str, str], *claims: TargetReport) -> Statement:
+    """Of files by name and SHA-256."""
+    return Statement(
+        subject=tuple(Descriptor(name=name, digest=Digest(sha256=digest)) for name, digest in digests.items()),
+        predicate=Delivery(
+            job_id=f"job_{SOME_ID}",
+            step_id=f"stp_{SOME_ID}",
+            made_at=datetime(2026, 11, 24, tzinfo=UTC),
+            model_id=f"mdl_{SOME_ID}",
+            dataset_id=None,
+            inputs=(),
+            recipe=(),
+            claims=claims,
+        ),
+    )
 
 
 def candidates(because: str = "Chosen: best.") -> tuple[Candidate, ...]:

@@ -9,11 +9,22 @@ import pytest
 
 from tests.engine.report import factory
 from whetstone.contract.failures import Failure, FailureCode
-from whetstone.contract.reports import Curve, Estimate, FailedTarget, JobReport, Metric, Verdict, VerdictKind
+from whetstone.contract.reports import (
+    Confusion,
+    Curve,
+    Estimate,
+    FailedTarget,
+    Flips,
+    JobReport,
+    LayerFate,
+    Metric,
+    Verdict,
+    VerdictKind,
+)
 from whetstone.contract.steps import MakeReport
 from whetstone.contract.targets import Target
 from workers.engine.report import charts, wording
-from workers.engine.report.page import make_report, render
+from workers.engine.report.page import make_report, render, render_markdown
 from workers.engine.report.wording import MINUS
 from workers.engine.request import Message, Request
 
@@ -249,7 +260,40 @@ def test_the_step_writes_the_page_and_the_data(tmp_path: Path) -> None:
     task = MakeReport(report=factory.job_report())
     told: list[Message] = []
     done = make_report(Request(task=task, inputs={}, outputs=tmp_path, scratch=tmp_path), task, told.append)
-    assert [file.name for file in done.outputs] == ["report.html", "report.json"]
+    assert [file.name for file in done.outputs] == ["report.html", "report.md", "report.json"]
     assert JobReport.model_validate_json((tmp_path / "report.json").read_bytes()) == task.report
     assert (tmp_path / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
     assert told
+
+
+def test_layers_and_changed_decisions_are_told_in_both_forms() -> None:
+    flips = Flips(
+        lost=2, won=1, moved=0, confusions=(Confusion(label=3, original=3, result=5, samples=2),), examples=(7, 40)
+    )
+    common = {"op": "Conv", "params": 432, "macs": 1000, "bits": 8, "sparsity": 0.25}
+    layers = (
+        LayerFate(name="stem", sqnr_db=31.25, **common),
+        LayerFate(name="head", sqnr_db=None, same=True, **common),
+        LayerFate(name="cut", op="Gemm", params=4, macs=None, bits=None, sparsity=None, sqnr_db=None),
+    )
+    accuracy = factory.accuracy().model_copy(update={"flips": flips})
+    report = factory.job_report(targets=(factory.target_report(accuracy=accuracy, layers=layers),))
+    page, text = text_of(report), render_markdown(report)
+    assert "2 lost, 1 won, 0 wrong in another way" in page
+    assert "Lost, by their place in the test split (from 0): 7, 40" in page
+    assert "stem Conv 432 1 000 8 25.00% 31.2 dB" in page
+    assert "cut Gemm 4 – – – –" in page
+    assert "| 3 | 3 | 5 | 2 |" in text
+    assert "| head | Conv | 432 | 1 000 | 8 | 25.00% | the same |" in text
+
+
+def test_markdown_says_what_the_page_says_and_no_name_breaks_out() -> None:
+    text = render_markdown(factory.job_report(job_name=f"a|b\n# c {HOSTILE}", candidates=factory.candidates(HOSTILE)))
+    assert text.startswith("# Improved: a\\|b \\# c \\</title\\>")
+    assert "| accuracy, 2 000 samples | 90.71% | 90.59% |" in text
+    assert "2× (95% interval 1.94 to 2.07)" in text
+    assert not re.search(r"(?<!\\)[<>`]", text)
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} <= {5, 7}
+    labelless = factory.target_report(accuracy=None, fidelity=factory.fidelity(synthetic=True))
+    assert "| Same decision | | 99.60% |" in render_markdown(factory.job_report(targets=(labelless,)))

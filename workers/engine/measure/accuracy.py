@@ -1,11 +1,12 @@
 """The task metric of original and result on the same labelled samples, fed batch by batch."""
 
+from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from whetstone.contract.reports import Accuracy, ClassAccuracy, Metric
+from whetstone.contract.reports import Accuracy, ClassAccuracy, Confusion, Flips, Metric
 from workers.engine.data.errors import DatasetMismatch
 from workers.engine.measure.decision import Decision, class_decision
 from workers.engine.measure.statistics import paired_difference, paired_rise, scaled
@@ -13,6 +14,9 @@ from workers.engine.targets.runtime import Array, Arrays
 
 POINTS = 100
 """Percentage points in a proportion of one."""
+
+LISTED = 20
+"""Changes of decision, and samples, that are listed; all of them are counted."""
 
 
 class LabelsFitNoOutput(DatasetMismatch):
@@ -30,16 +34,17 @@ class ClassMeter:
     def __init__(self, decision: Decision) -> None:
         self._decision = decision
         self._labels: list[Array] = []
-        self._original: list[NDArray[np.bool_]] = []
-        self._result: list[NDArray[np.bool_]] = []
+        self._original: list[NDArray[np.integer]] = []
+        self._result: list[NDArray[np.integer]] = []
 
     def add(self, original: Arrays, result: Arrays, labels: Array) -> None:
         self._labels.append(labels)
-        self._original.append(self._decision.of(original) == labels)
-        self._result.append(self._decision.of(result) == labels)
+        self._original.append(self._decision.of(original))
+        self._result.append(self._decision.of(result))
 
     def accuracy(self) -> Accuracy:
-        labels, original, result = map(np.concatenate, (self._labels, self._original, self._result))
+        labels, before, after = map(np.concatenate, (self._labels, self._original, self._result))
+        original, result = before == labels, after == labels
         only_original, only_result = int((original & ~result).sum()), int((result & ~original).sum())
         return Accuracy(
             metric=Metric.ACCURACY,
@@ -48,7 +53,26 @@ class ClassMeter:
             result=float(result.mean()),
             drop=scaled(paired_difference(only_original, only_result, len(labels)), POINTS),
             per_class=tuple(_one_class(int(label), labels == label, original, result) for label in np.unique(labels)),
+            flips=flips(labels, before, after),
         )
+
+
+def flips(labels: Array, before: Array, after: Array) -> Flips:
+    """What became of the decisions: labels and both sides' classes, shape [N] each."""
+    was_right, is_right = before == labels, after == labels
+    lost = was_right & ~is_right
+    changed = np.flatnonzero(before != after)
+    kinds = Counter(zip(*(array[changed].tolist() for array in (labels, before, after)), strict=True))
+    return Flips(
+        lost=int(lost.sum()),
+        won=int((is_right & ~was_right).sum()),
+        moved=int((~was_right & ~is_right & (before != after)).sum()),
+        confusions=tuple(
+            Confusion(label=label, original=one, result=other, samples=samples)
+            for (label, one, other), samples in sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0]))[:LISTED]
+        ),
+        examples=tuple(np.flatnonzero(lost)[:LISTED].tolist()),
+    )
 
 
 class ErrorMeter:

@@ -1,15 +1,17 @@
-"""The report of a job as one HTML page that needs nothing else, and as JSON."""
+"""The report of a job as one HTML page that needs nothing else, as Markdown, and as JSON."""
 
 from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from whetstone.contract.jobs import ArtifactKind
 from whetstone.contract.reports import Candidate, Curve, JobReport, PassReport, TargetReport
-from whetstone.contract.steps import MakeReport, ReportMade
+from whetstone.contract.steps import InputRole, MakeReport, ReportMade
+from workers.engine.bundle.assemble import assemble
 from workers.engine.report import charts, wording
 from workers.engine.request import Done, MadeFile, Message, Progress, Request
 
@@ -18,6 +20,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 FILTERS: dict[str, Callable[..., str]] = {
     "change": wording.change,
     "count": wording.count_of,
+    "fidelity": wording.layer_fidelity,
     "interval": wording.interval,
     "ms": wording.milliseconds,
     "number": wording.number,
@@ -34,39 +37,57 @@ FILTERS: dict[str, Callable[..., str]] = {
 
 
 def make_report(request: Request, task: MakeReport, tell: Callable[[Message], None]) -> Done:
-    """Write `report.html` and `report.json` into the outputs folder. The same report gives the same bytes."""
+    """Write the report and the bundles into the outputs folder. The same report gives the same bytes."""
     tell(Progress(fraction=0.1, message="drawing the report"))
     (request.outputs / "report.html").write_text(render(task.report), encoding="utf-8")
+    (request.outputs / "report.md").write_text(render_markdown(task.report), encoding="utf-8")
     (request.outputs / "report.json").write_text(task.report.model_dump_json(indent=2), encoding="utf-8")
+    kits = request.inputs.get(InputRole.KIT)
+    bundles = () if kits is None else tuple(assemble(kits, task.manifests, request.outputs))
     return Done(
         result=ReportMade(),
         outputs=(
             MadeFile(name="report.html", kind=ArtifactKind.REPORT, media_type="text/html"),
+            MadeFile(name="report.md", kind=ArtifactKind.REPORT, media_type="text/markdown"),
             MadeFile(name="report.json", kind=ArtifactKind.REPORT, media_type="application/json"),
+            *bundles,
         ),
     )
 
 
 def render(report: JobReport) -> str:
     """The page. Names in it come from tenants: all of them are escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    return (
+        _environment(autoescape=True)
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            style=Markup((TEMPLATES / "report.css").read_text()),  # noqa: S704  # our own file
+            headlines=wording.HEADLINES,
+            latency_rows=wording.latency_rows,
+            loss=wording.loss,
+            target_charts=[_target_charts(number, target) for number, target in enumerate(report.targets)],
+            candidate_charts=_candidate_charts(report.candidates),
+            pass_charts=[_pass_charts(number, done) for number, done in enumerate(report.passes)],
+        )
+    )
+
+
+def render_markdown(report: JobReport) -> str:
+    """The same without pictures, for a pull request or a terminal. Every value is escaped."""
+    return (
+        _environment(autoescape=False, finalize=wording.plain)
+        .get_template("report.md.j2")
+        .render(report=report, headlines=wording.HEADLINES, latency_rows=wording.latency_rows, loss=wording.loss)
+    )
+
+
+def _environment(**how: Any) -> Environment:
+    environment = Environment(  # noqa: S701 - both callers escape, each in its own way
+        loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, **how
     )
     environment.filters.update(FILTERS)
-    return environment.get_template("report.html.j2").render(
-        report=report,
-        style=Markup((TEMPLATES / "report.css").read_text()),  # noqa: S704  # our own file
-        headlines=wording.HEADLINES,
-        latency_rows=wording.latency_rows,
-        loss=wording.loss,
-        target_charts=[_target_charts(number, target) for number, target in enumerate(report.targets)],
-        candidate_charts=_candidate_charts(report.candidates),
-        pass_charts=[_pass_charts(number, done) for number, done in enumerate(report.passes)],
-    )
+    return environment
 
 
 def _target_charts(number: int, target: TargetReport) -> dict[str, Markup]:

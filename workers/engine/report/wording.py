@@ -1,10 +1,11 @@
 """Numbers as people read them: three digits, the right unit, the interval in words."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from whetstone.contract.passes import Pass
-from whetstone.contract.reports import Estimate, Latency, Metric, SearchSummary, TargetReport, VerdictKind
+from whetstone.contract.reports import Estimate, Latency, LayerFate, Metric, SearchSummary, TargetReport, VerdictKind
 from whetstone.contract.search import Ended
 from whetstone.contract.targets import RuntimeSettings
 
@@ -15,6 +16,7 @@ UNITS = ("B", "kB", "MB", "GB", "TB")
 THOUSAND = 1000
 LARGE = 100
 PERCENTS = (50, 90, 99)
+MARKUP = re.compile(r"([\\`*_{}\[\]<>|#&~$])")
 
 NOISY = 0.2
 """The share of the cores' time from which on other work is worth a word."""
@@ -89,6 +91,18 @@ def smaller(ratio: float) -> str:
 def interval(estimate: Estimate, write: Callable[[float], str] = number) -> str:
     """Its confidence is that of the estimate: below 95 % where there was too little to measure."""
     return f"{estimate.confidence:.0%} interval {write(estimate.low)} to {write(estimate.high)}"
+
+
+def layer_fidelity(layer: LayerFate) -> str:
+    """How near a layer's output stayed."""
+    if layer.same:
+        return "the same"
+    return "–" if layer.sqnr_db is None else f"{number(layer.sqnr_db)} dB"
+
+
+def plain(value: object) -> str:
+    """A value as Markdown text: whatever could be markup is escaped, and it stays in its line."""
+    return MARKUP.sub(r"\\\1", " ".join(str(value).split()))
 
 
 class LatencyRow(NamedTuple):

@@ -30,4 +30,8 @@ def runtime_for(target: Target, settings: RuntimeSettings = AS_USUAL) -> Runtime
 
 def delivered_name(target: Target) -> str:
     """`onnxruntime-cpu.onnx`, `openvino-cpu-bf16.zip`: the target's own name, as a file name."""
-    return target.value.replace("/", "-") + runtime_for(target).suffix
+    return stem_of(target) + runtime_for(target).suffix
+
+
+def stem_of(target: Target) -> str:
+    return target.value.replace("/", "-")
