@@ -13,6 +13,7 @@ _PICKLE_PROTOCOLS = range(2, 6)
 _ZIP = b"PK\x03\x04"
 _ZIP_NAME_OFFSET = 30
 
+_SAFE = "scikit-learn: skops.io.dump(model, 'model.skops'), and upload that file. "
 _EXPORT = (
     "Export to ONNX where you trained it, for PyTorch: torch.onnx.export(model.eval(), (example,), 'model.onnx', "
     "dynamo=True, external_data=False)."
@@ -29,7 +30,7 @@ class UnsafeFile(AppError):
     """The file is a Python pickle. Loading one runs code, so this service never does."""
 
     code, status = "unsafe_file", 422
-    hint = _EXPORT
+    hint = _SAFE + _EXPORT
 
 
 class UnsupportedFormat(AppError):

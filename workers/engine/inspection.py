@@ -16,7 +16,7 @@ from workers.engine.graph.macs import count_macs, macs_by_node
 from workers.engine.graph.reasons import reason_of
 from workers.engine.graph.session import Session
 from workers.engine.graph.storage import elements
-from workers.engine.importers.detect import open_model
+from workers.engine.importers.detect import compare_with_source, open_model
 from workers.engine.importers.errors import InvalidModel, UnsupportedOp
 from workers.engine.importers.formats import format_of
 from workers.engine.targets.openvino_cpu import unreadable
@@ -77,8 +77,8 @@ def model_facts(graph: Graph, file_format: str) -> ModelFacts:
 def inspect_model(path: Path, scratch: Path) -> ModelFacts:
     """Facts of an uploaded model; `opset` is the one it is worked on in. Raises the importers' errors."""
     graph = open_model(path, scratch)
-    refusals = _refusals(graph, scratch)
-    return model_facts(graph, format_of(path)).model_copy(update={"refusals": refusals})
+    refusals, imported = _refusals(graph, scratch), compare_with_source(path, graph, scratch)
+    return model_facts(graph, format_of(path)).model_copy(update={"refusals": refusals, "imported": imported})
 
 
 def inspect_dataset(path: Path, scratch: Path) -> DatasetFacts:

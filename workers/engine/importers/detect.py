@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import assert_never
 
+from whetstone.contract.models import Imported
 from workers.engine.graph.graph import Graph
 from workers.engine.importers.archive import unpack
 from workers.engine.importers.errors import InvalidModel
 from workers.engine.importers.formats import Format, format_of
 from workers.engine.importers.onnx_file import read_onnx
+from workers.engine.importers.sklearn_file import compare_skops, read_skops
 
 IGNORED = "__MACOSX"
 
@@ -23,6 +25,7 @@ def _only_model(folder: Path) -> Path:
 def open_model(path: Path, scratch: Path) -> Graph:
     """Read an uploaded model. Archives are unpacked into `scratch`.
 
+    Other formats are imported anew each time: that takes seconds, and every step may then run on any worker.
     Raises InvalidModel, UnsupportedFormat, UnsupportedOpset, UnsupportedOp or UnsafeFile.
     """
     match file_format := format_of(path):
@@ -30,5 +33,21 @@ def open_model(path: Path, scratch: Path) -> Graph:
             return read_onnx(path)
         case Format.ONNX_ZIP:
             return read_onnx(_only_model(unpack(path, scratch)))
+        case Format.SKOPS:
+            return read_skops(path, scratch)
+        case _:
+            assert_never(file_format)
+
+
+def compare_with_source(path: Path, graph: Graph, scratch: Path) -> Imported | None:
+    """Whether the graph says what the uploaded model says in its own framework; None for what is ONNX already.
+
+    Raises InvalidModel when it does not.
+    """
+    match file_format := format_of(path):
+        case Format.ONNX | Format.ONNX_ZIP:
+            return None
+        case Format.SKOPS:
+            return compare_skops(path, graph, scratch)
         case _:
             assert_never(file_format)

@@ -19,11 +19,23 @@ FROM_TFLITE = "Convert it: python -m tf2onnx.convert --tflite model.tflite --out
 FROM_SAVED_MODEL = "Convert it: python -m tf2onnx.convert --saved-model folder --output model.onnx."
 
 
+FROM_SKLEARN = "scikit-learn: skops.io.dump(model, 'model.skops'), and upload that file."
+FROM_XGBOOST = (
+    "Convert it: onnxmltools.convert_xgboost(model, initial_types=[('input', FloatTensorType([None, features]))]), "
+    "FloatTensorType from onnxmltools.convert.common.data_types; then onnx.save(converted, 'model.onnx')."
+)
+FROM_LIGHTGBM = (
+    "Convert it: onnxmltools.convert_lightgbm(model, initial_types=[('input', FloatTensorType([None, features]))], "
+    "zipmap=False), FloatTensorType from onnxmltools.convert.common.data_types; onnx.save(converted, 'model.onnx')."
+)
+
+
 class Format(StrEnum):
     """Formats that are read."""
 
     ONNX = "onnx"
     ONNX_ZIP = "onnx-zip"
+    SKOPS = "skops"
 
 
 class Signature(NamedTuple):
@@ -47,6 +59,10 @@ FOREIGN = (
     Signature(0, b"Rar!", "RAR"),
     Signature(257, b"ustar", "tar"),
     Signature(0, b"<?xml", "XML (OpenVINO IR?)", "Upload the ONNX file that it was made from."),
+    Signature(0, b'{"learner"', "an XGBoost model", FROM_XGBOOST),
+    Signature(0, b"{L", "an XGBoost model (UBJSON)", FROM_XGBOOST),
+    Signature(0, b"tree\nversion=", "a LightGBM model", FROM_LIGHTGBM),
+    Signature(0, b"\x78\x9c", "compressed (joblib?)", FROM_SKLEARN),
     Signature(0, b"{", "JSON"),
 )
 
@@ -54,7 +70,7 @@ FOREIGN = (
 def _refuse_pickle() -> None:
     raise UnsafeFile(
         "The file is a Python pickle (a PyTorch or scikit-learn file); opening it would run code in it.",
-        hint=FROM_TORCH,
+        hint=f"{FROM_SKLEARN} PyTorch: {FROM_TORCH}",
     )
 
 
@@ -78,6 +94,8 @@ def _zip_format(path: Path) -> Format:
         _refuse_pickle()
     if any(name.endswith(".onnx") for name in names):
         return Format.ONNX_ZIP
+    if "schema.json" in names:
+        return Format.SKOPS
     if "model.weights.h5" in ends:
         raise UnsupportedFormat("The file is a Keras model.", hint=FROM_KERAS)
     if "saved_model.pb" in ends:

@@ -16,7 +16,10 @@ class SimplifyPass(GraphPass[Simplify]):
     """Changes no result, which is checked on real or random inputs."""
 
     def run(self, graph: Graph, data: Samples | None, context: Context) -> Outcome:
-        after = Graph(onnxslim.slim(graph.copy().model), upgraded_from=graph.upgraded_from)
+        slim = onnxslim.slim(graph.copy().model)
+        for given, named in zip(graph.model.graph.input, slim.graph.input, strict=True):
+            named.CopyFrom(given)  # onnxslim gives a name to axes that had none
+        after = Graph(slim, upgraded_from=graph.upgraded_from)
         compared = same_results(graph, after, data, context.scratch, TOLERANCE)
         notes = () if compared else ("No inputs could be made up to compare the results with.",)
         old, new = len(graph.nodes), len(after.nodes)
