@@ -25,6 +25,7 @@ def build_fleet(settings: Settings) -> Fleet:
             StepKind.INSPECT_DATASET: DATASETS,
             StepKind.OPTIMIZE: jobs,
             StepKind.SEARCH: jobs,
+            StepKind.TRIAL: jobs,
             StepKind.DELIVER: jobs,
             StepKind.REPORT: jobs,
         },

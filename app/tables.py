@@ -13,7 +13,7 @@ from app.identity.tables import (
     StoredAnswerRow,
     UserRow,
 )
-from app.jobs.tables import JobEventRow, JobRow
+from app.jobs.tables import JobEventRow, JobRow, TrialRow
 from app.models.tables import ModelRow
 from app.provenance.tables import ManifestRow, SigningKeyRow
 from app.tenants.tables import TenantRow
@@ -33,6 +33,7 @@ TABLES = (
     DatasetRow,
     JobRow,
     JobEventRow,
+    TrialRow,
     StepRow,
     WorkerRow,
     ArtifactRow,

@@ -24,8 +24,9 @@ from whetstone.contract.steps import (
     OutputFile,
     SearchRecipe,
 )
+from whetstone.contract.tuning import Values
 from workers.control_plane import ControlPlane, Refused, Unreachable
-from workers.engine.request import Done, LearningSaved, Log, MadeFile, Message, PassDone, Progress, Request
+from workers.engine.request import Chosen, Done, LearningSaved, Log, MadeFile, Message, PassDone, Progress, Request
 from workers.sandbox import Sandbox, StepFailed, Stopped
 from workers.searching import SearchWatch
 
@@ -45,6 +46,7 @@ class Heart:
         self._lock = threading.Lock()
         self._progress: Progress | None = None
         self._logs: list[str] = []
+        self._chosen: Values | None = None
         self.cancelled = False
         self.lost = False
         self.wrap_up = False
@@ -58,6 +60,12 @@ class Heart:
                 self._progress = message
             elif len(self._logs) < MAX_LOGS:
                 self._logs.append(message.line)
+        self._news.set()
+
+    def choose(self, values: Values) -> None:
+        """The values of a trial; the next one waits until they are known."""
+        with self._lock:
+            self._chosen = values
         self._news.set()
 
     @contextmanager
@@ -83,11 +91,13 @@ class Heart:
         with self._lock:
             told, self._progress = self._progress, None
             lines, self._logs = tuple(self._logs), []
+            chosen, self._chosen = self._chosen, None
         beat = Heartbeat(
             progress=told.fraction if told else None,
             message=told.message if told else None,
             metrics=told.metrics if told else {},
             logs=lines,
+            chosen=chosen,
         )
         try:
             answer = self._control.heartbeat(self._order.token, beat)
@@ -97,6 +107,8 @@ class Heart:
             self.lost = True
         except Unreachable as error:
             log.warning("heartbeat not heard", step_id=self._order.step_id, reason=str(error))
+            with self._lock:
+                self._chosen = self._chosen or chosen  # said again with the next
 
 
 def run_step(control: ControlPlane, sandbox: Sandbox, scratch_root: Path, token: str) -> None:
@@ -147,6 +159,8 @@ def _make(control: ControlPlane, sandbox: Sandbox, order: Order, scratch: Path, 
             made = message.file.model_copy(update={"kind": ArtifactKind.LEARNING_STATE})
             control.save_learning(order.token, LearningState(output=_keep(control, order, outputs, made)))
             (outputs / made.name).unlink()  # each state has a name of its own, and they would fill the disk
+        elif isinstance(message, Chosen):
+            heart.choose(message.parameters)
         elif isinstance(message, Progress | Log):
             heart.hear(message)
 

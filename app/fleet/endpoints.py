@@ -67,7 +67,7 @@ async def claim(
     return await service.claim(session, fleet, token, worker_id)
 
 
-@router.post("/heartbeat", responses=problems(InvalidToken, service.StepLost))
+@router.post("/heartbeat", responses=problems(InvalidToken, service.StepLost, service.WrongResult))
 async def heartbeat(body: Heartbeat, token: Token, session: Session, fleet: FleetDep) -> HeartbeatAnswer:
     """Prolong the lease; tell progress, metrics and log lines."""
     return await service.heartbeat(session, fleet, token, body)

@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.fleet.tables import StepRow
 from whetstone.contract.jobs import StepKind
-from whetstone.contract.steps import Heartbeat, OutputFile
+from whetstone.contract.steps import Heartbeat, OutputFile, Task
 
 
 class StepListener(Protocol):
@@ -17,6 +17,10 @@ class StepListener(Protocol):
     async def hold(self, session: AsyncSession, step: StepRow) -> None: ...
 
     async def started(self, session: AsyncSession, step: StepRow) -> None: ...
+
+    async def brief(self, session: AsyncSession, step: StepRow) -> Task:
+        """What the worker that has claimed the step is told to do."""
+        ...
 
     async def told(self, session: AsyncSession, step: StepRow, beat: Heartbeat) -> None: ...
 

@@ -63,6 +63,13 @@ class StepRepository(TenantRepository[StepRow]):
             found[row.subject_id].append(Glance._make(row))
         return found
 
+    async def any_wrapping_up(self, subject_id: str) -> bool:
+        """Whether a step of the subject was told to end with the best so far."""
+        told = cast(StepRow.task, JSONB)["stop"].astext.is_not(None)
+        return (
+            await self.session.scalar(self.query().where(StepRow.subject_id == subject_id, told).limit(1)) is not None
+        )
+
     async def of_subject(self, subject_id: str) -> list[StepRow]:
         return list(
             await self.session.scalars(self.query().where(StepRow.subject_id == subject_id).order_by(StepRow.id))

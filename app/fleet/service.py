@@ -46,6 +46,7 @@ from whetstone.contract.steps import (
     OutputFile,
     SearchRecipe,
     Task,
+    TryValues,
     UploadAnswer,
     UploadRequest,
 )
@@ -193,7 +194,7 @@ async def _order(session: AsyncSession, fleet: Fleet, step: StepRow) -> Order:
             Use.ATTEMPT, TOKEN_SECONDS, step_id=step.id, tenant_id=step.tenant_id, attempt=step.attempt
         ),
         lease_seconds=fleet.settings.lease.seconds,
-        task=step.task,
+        task=await fleet.listeners[StepKind(step.kind)].brief(session, step),
         inputs=tuple(
             InputFile(
                 role=given.role,
@@ -291,20 +292,23 @@ async def _keep_best(session: AsyncSession, step: StepRow, output: OutputFile) -
 
 
 async def wrap_up(session: AsyncSession, step: StepRow) -> None:
-    """Ask the search to end with its best so far: its worker hears of it, or the next that claims it. The subject must
-    be held. Raises NothingFound, SearchOver.
+    """Ask the search to end with its best so far: its worker hears of it, or the next that claims it. A trial is
+    stopped. The subject must be held. Raises NothingFound, SearchOver.
     """
     await repository.lock(session, step)
-    if not isinstance(step.task, SearchRecipe) or StepState(step.state).is_final:
+    if not isinstance(step.task, SearchRecipe | TryValues) or StepState(step.state).is_final:
         raise SearchOver
-    if step.state == StepState.QUEUED and not step.task.tried:
+    if isinstance(step.task, SearchRecipe) and step.state == StepState.QUEUED and not step.task.tried:
         raise NothingFound
     step.task = step.task.model_copy(update={"stop": step.task.stop or Ended.REQUESTED})
+    if isinstance(step.task, TryValues):
+        await session.flush()  # or locking it again would forget this
+        await request_cancel(session, step)
 
 
 def is_wrapping_up(step: StepRow) -> bool:
-    """Whether a search was asked to end with its best so far."""
-    return isinstance(step.task, SearchRecipe) and step.task.stop is not None
+    """Whether a search, or a trial's study, was asked to end with its best so far."""
+    return isinstance(step.task, SearchRecipe | TryValues) and step.task.stop is not None
 
 
 def _without_interim(inputs: tuple[StepInput, ...]) -> tuple[StepInput, ...]:

@@ -17,9 +17,10 @@ from whetstone.contract.reports import (
 )
 from whetstone.contract.steps import Contender, Delivered, Optimized, Searched, Winner
 from whetstone.contract.targets import Target
+from whetstone.contract.tuning import Study
 
 
-def assemble(job: JobRow, found: Optimized | Searched, delivers: list[StepRow]) -> JobReport:
+def assemble(job: JobRow, found: Optimized | Searched, delivers: list[StepRow], study: Study | None) -> JobReport:
     """One report of all targets, those that failed included. At least one must have been delivered."""
     targets = tuple(step.result.report for step in delivers if isinstance(step.result, Delivered))
     failed = tuple(
@@ -43,6 +44,7 @@ def assemble(job: JobRow, found: Optimized | Searched, delivers: list[StepRow]) 
         failed_targets=failed,
         candidates=_candidates(found, targets) if isinstance(found, Searched) else (),
         search=found.summary if isinstance(found, Searched) else None,
+        study=study,
         created_at=datetime.now(UTC),
     )
 

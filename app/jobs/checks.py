@@ -1,6 +1,7 @@
 """What can be refused when a job is submitted, before anything is queued: the spec against the inspected files."""
 
 from collections.abc import Iterator
+from typing import assert_never
 
 from app.core.errors import AppError
 from app.datasets.tables import DatasetRow
@@ -15,7 +16,9 @@ from whetstone.contract.passes import Pass, Simplify
 from whetstone.contract.problems import FieldProblem
 from whetstone.contract.pruning import Criterion, Polynomial, Prune
 from whetstone.contract.quantization import Activations, Precision, Quantize
+from whetstone.contract.search import Search
 from whetstone.contract.steps import InputRole
+from whetstone.contract.tuning import Quantity, Tune, variants
 
 
 class NotReady(AppError):
@@ -89,21 +92,51 @@ def check_job(spec: JobSpec, model: ModelRow, dataset: DatasetRow | None) -> Non
         check_ready(row, what)
     if model.facts is None or (dataset is not None and dataset.facts is None):
         raise NotReady
-    passes = spec.plan.passes if isinstance(spec.plan, Recipe) else ()
+    facts = None if dataset is None else dataset.facts
     _check_objective(spec, dataset)
+    _check_metric(spec, facts)
+    for passes in _recipes(spec):
+        _check_passes(spec, passes, model.facts, facts)
+    if isinstance(spec.plan, Tune):
+        _check_tuning(spec.plan, model.facts, facts)
+
+
+def _recipes(spec: JobSpec) -> tuple[tuple[Pass, ...], ...]:
+    """Every recipe that the plan names: of one that is varied, each end of what is."""
+    match spec.plan:
+        case Recipe():
+            return (spec.plan.passes,)
+        case Search():
+            return ((),)
+        case Tune():
+            return variants(spec.plan)
+        case _:
+            assert_never(spec.plan)
+
+
+def _check_passes(spec: JobSpec, passes: tuple[Pass, ...], model: ModelFacts, dataset: DatasetFacts | None) -> None:
     _check_order(passes)
-    _check_scales(passes, model.facts)
-    _check_layers(passes, model.facts)
-    _check_products(passes, model.facts)
-    if dataset is None or dataset.facts is None:
-        _check_without_data(spec, passes, model.facts)
-        _check_metric(spec, None)
-    else:
-        _check_fit(model.facts, dataset.facts)
-        _check_metric(spec, dataset.facts)
-        _check_labels(passes, dataset.facts)
-        if any(isinstance(config, Adapt) for config in passes) and Split.TRAIN not in dataset.facts.splits:
-            raise DatasetRequired("`adapt` needs samples of the new domain in the train split of the job's dataset.")
+    _check_scales(passes, model)
+    _check_layers(passes, model)
+    _check_products(passes, model)
+    if dataset is None:
+        _check_without_data(spec, passes, model)
+        return
+    _check_fit(model, dataset)
+    _check_labels(passes, dataset)
+    if any(isinstance(config, Adapt) for config in passes) and Split.TRAIN not in dataset.splits:
+        raise DatasetRequired("`adapt` needs samples of the new domain in the train split of the job's dataset.")
+
+
+def _check_tuning(plan: Tune, model: ModelFacts, dataset: DatasetFacts | None) -> None:
+    """What trials are judged by must be there, and no other file may come in by what is varied."""
+    for passes in variants(plan):
+        if other_models(passes) != other_models(plan.passes) or source_dataset(passes) != source_dataset(plan.passes):
+            raise InvalidPlan("A parameter brings in another model or dataset.", hint="Order a job for each of them.")
+    if Quantity.VALIDATION_ACCURACY in plan.objectives and (dataset is None or not dataset.classes):
+        raise LabelsRequired("The objective `validation_accuracy` needs labels that are class numbers.")
+    if Quantity.MACS in plan.objectives and model.macs is None:
+        raise InvalidPlan("The model's multiply-accumulates cannot be counted.", hint="Take the objective `latency`.")
 
 
 def _check_objective(spec: JobSpec, dataset: DatasetRow | None) -> None:
@@ -112,7 +145,7 @@ def _check_objective(spec: JobSpec, dataset: DatasetRow | None) -> None:
         return
     if dataset is None or dataset.facts is None or dataset.facts.labels is None:
         raise LabelsRequired("The objective `accuracy` needs a dataset with labels in its test split.")
-    if not isinstance(spec.plan, Recipe):
+    if isinstance(spec.plan, Search):
         raise InvalidPlan(
             "A search has nothing that makes a model more accurate.", hint="Give a recipe with `adapt` or `finetune`."
         )

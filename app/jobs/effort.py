@@ -10,13 +10,14 @@ from typing import assert_never
 from whetstone.contract.adaptation import Adapt, BatchNormStatistics, Coral, Method, Mmd, SelfDistillation
 from whetstone.contract.datasets import DatasetFacts, Split
 from whetstone.contract.factorization import Factorize
-from whetstone.contract.jobs import JobSpec, Measurement, Recipe
+from whetstone.contract.jobs import JobSpec, Measurement, Recipe, StepKind
 from whetstone.contract.learning import Finetune, Learning
 from whetstone.contract.models import ModelFacts
 from whetstone.contract.passes import Pass, Simplify
 from whetstone.contract.pruning import Polynomial, Prune
 from whetstone.contract.quantization import Quantize
 from whetstone.contract.search import Search
+from whetstone.contract.tuning import Tune, planned
 
 MACS_A_SECOND = 4e10
 """Of inference on one core, float32."""
@@ -79,15 +80,24 @@ class Work:
         return self.dataset.splits.get(split) or self.dataset.splits.get(Split.TRAIN, 0)
 
 
-def first_step(spec: JobSpec, work: Work) -> float:
-    """Seconds of carrying out the plan."""
+def steps_of_plan(spec: JobSpec, work: Work) -> dict[StepKind, tuple[int, float]]:
+    """What carries out the plan: how many steps of each kind there are, and the seconds that one takes."""
     match spec.plan:
         case Recipe():
-            return START_SECONDS + sum(_pass(config, work) for config in spec.plan.passes)
+            return {StepKind.OPTIMIZE: (1, _recipe(spec.plan.passes, work))}
         case Search():
-            return START_SECONDS + min(60 * spec.plan.limit.minutes, _search(spec.plan, spec, work))
+            longest = 60 * spec.plan.limit.minutes
+            return {StepKind.SEARCH: (1, START_SECONDS + min(longest, _search(spec.plan, spec, work)))}
+        case Tune():
+            recipe = _recipe(spec.plan.passes, work)
+            tried = TRIAL_SECONDS + min(TRIAL_SAMPLES, work.samples(Split.CALIBRATION)) * work.call
+            return {StepKind.TRIAL: (planned(spec.plan), recipe + tried), StepKind.OPTIMIZE: (1, recipe)}
         case _:
             assert_never(spec.plan)
+
+
+def _recipe(passes: tuple[Pass, ...], work: Work) -> float:
+    return START_SECONDS + sum(_pass(config, work) for config in passes)
 
 
 def _search(plan: Search, spec: JobSpec, work: Work) -> float:

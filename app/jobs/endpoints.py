@@ -94,9 +94,9 @@ async def cancel_job(job_id: JobRef, caller: Writer, session: Session) -> JobRea
     dependencies=[ONCE],
     responses=problems(*GUARDED, *ONCE_ERRORS, JobNotFound, service.JobFinished, SearchOver, NothingFound),
 )
-async def finish_job(job_id: JobRef, caller: Writer, session: Session) -> JobRead:
-    """End the search now and take the best it has found so far, which is then proven like any result."""
-    return await service.read(session, await service.finish_early(session, caller, job_id))
+async def finish_job(job_id: JobRef, caller: Writer, session: Session, fleet: FleetDep) -> JobRead:
+    """End the search, or the tuning, now and take the best so far, which is then proven like any result."""
+    return await service.read(session, await service.finish_early(session, fleet, caller, job_id))
 
 
 async def existing_job(job_id: JobRef, caller: Caller, sessions: SessionsDep) -> str:

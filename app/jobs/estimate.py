@@ -21,9 +21,11 @@ from app.jobs.effort import Work
 from app.jobs.tables import JobRow
 from app.models.tables import ModelRow
 from whetstone.contract.estimates import Basis, JobEstimate, StepEstimate, TargetEstimate
-from whetstone.contract.jobs import JobSpec, Recipe, StepKind, StepState
+from whetstone.contract.jobs import JobSpec, StepKind, StepState
 from whetstone.contract.models import ModelFacts
+from whetstone.contract.search import Search
 from whetstone.contract.targets import Target
+from whetstone.contract.tuning import Tune
 
 LATEST = 20
 """Finished steps of a kind that the rules are set right by."""
@@ -49,19 +51,18 @@ async def estimate_job(
         raise NotReady
     work = Work(model.facts, dataset.facts if dataset else None, spec.measurement)
     targets = await _targets(session, spec, model.facts)
-    kind = StepKind.OPTIMIZE if isinstance(spec.plan, Recipe) else StepKind.SEARCH
-    plan, delivery = [await _correction(session, tenant_id, each) for each in (kind, StepKind.DELIVER)]
-    first = _step(kind, None, effort.first_step(spec, work), effort.memory_of_plan(spec, work), plan)
-    if not isinstance(spec.plan, Recipe):
-        longest = 60 * spec.plan.limit.minutes + effort.START_SECONDS
-        first = first.model_copy(update={"seconds": min(first.seconds, longest)})
+    planned = [
+        await _planned(session, tenant_id, spec, work, kind, count * seconds)
+        for kind, (count, seconds) in effort.steps_of_plan(spec, work).items()
+    ]
+    delivery = await _correction(session, tenant_id, StepKind.DELIVER)
     delivers = [
         _step(StepKind.DELIVER, each.target, effort.deliver(work), effort.memory_of_delivery(work), delivery)
         for each in targets
         if each.feasible
     ]
     report = _step(StepKind.REPORT, None, REPORT_SECONDS, REPORT_MEMORY, Correction(1.0, 0))
-    steps = (first, *delivers, report)
+    steps = (*planned, *delivers, report)
     return JobEstimate(
         feasible=bool(delivers),
         seconds=sum(step.seconds for step in steps),
@@ -69,6 +70,23 @@ async def estimate_job(
         steps=steps,
         targets=targets,
     )
+
+
+async def _planned(
+    session: AsyncSession, tenant_id: TenantID, spec: JobSpec, work: Work, kind: StepKind, seconds: float
+) -> StepEstimate:
+    """All steps of a kind together; none goes on beyond the minutes that the plan may take, by much."""
+    correction = await _correction(session, tenant_id, kind)
+    found = _step(kind, None, seconds, effort.memory_of_plan(spec, work), correction)
+    minutes = _most_minutes(spec, kind)
+    longest = None if minutes is None else 60 * minutes + effort.START_SECONDS
+    return found if longest is None else found.model_copy(update={"seconds": min(found.seconds, longest)})
+
+
+def _most_minutes(spec: JobSpec, kind: StepKind) -> float | None:
+    if isinstance(spec.plan, Search):
+        return spec.plan.limit.minutes
+    return spec.plan.minutes if isinstance(spec.plan, Tune) and kind is StepKind.TRIAL else None
 
 
 def _step(kind: StepKind, target: Target | None, seconds: float, memory: int, correction: Correction) -> StepEstimate:
@@ -119,6 +137,9 @@ def _ratio(kind: StepKind, step: StepRow, job: JobRow) -> float | None:
     if facts is None or step.started_at is None or step.finished_at is None:
         return None
     work = Work(facts, job.dataset.facts if job.dataset else None, job.spec.measurement)
-    rule = effort.deliver(work) if kind is StepKind.DELIVER else effort.first_step(job.spec, work)
+    if kind is StepKind.DELIVER:
+        rule = effort.deliver(work)
+    else:
+        _, rule = effort.steps_of_plan(job.spec, work)[kind]
     took = (step.finished_at - step.started_at).total_seconds()
     return max(took, LEAST_SECONDS) / rule

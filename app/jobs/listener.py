@@ -1,6 +1,7 @@
-"""What follows when a step of a job starts, tells, and ends: optimize → deliver per target → report → done."""
+"""What follows when a step of a job starts, tells, and ends: plan → deliver per target → report → done."""
 
 from datetime import UTC, datetime
+from typing import cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -10,6 +11,7 @@ from app.fleet import service as fleet_service
 from app.fleet.repository import StepRepository
 from app.fleet.service import Fleet
 from app.fleet.tables import StepInput, StepRow
+from app.jobs import study
 from app.jobs.assembly import assemble, recipe_of, winner_of
 from app.jobs.attestation import statement
 from app.jobs.events import tell, tell_step
@@ -32,6 +34,8 @@ from whetstone.contract.steps import (
     OutputFile,
     ReportMade,
     Searched,
+    Task,
+    TryValues,
 )
 from whetstone.contract.targets import Target
 
@@ -51,6 +55,9 @@ class JobListener:
             await tell(session, job, EventKind.JOB_STARTED, job_state=JobState.RUNNING)
         await tell_step(session, job, EventKind.STEP_STARTED, step)
 
+    async def brief(self, session: AsyncSession, step: StepRow) -> Task:
+        return await study.brief(session, step) if isinstance(step.task, TryValues) else cast("Task", step.task)
+
     async def told(self, session: AsyncSession, step: StepRow, beat: Heartbeat) -> None:
         job = await hold_any_tenant(session, step.subject_id)
         for line in beat.logs:
@@ -58,6 +65,8 @@ class JobListener:
         if beat.progress is not None:
             about = {"progress": beat.progress, "message": beat.message, "metrics": beat.metrics}
             await tell_step(session, job, EventKind.STEP_PROGRESS, step, **about)
+        if beat.chosen is not None and isinstance(step.task, TryValues):
+            await study.note_chosen(session, self.fleet, job, step, beat.chosen)
 
     async def retried(self, session: AsyncSession, step: StepRow) -> None:
         await tell_step(
@@ -72,6 +81,8 @@ class JobListener:
             await artifacts.add(session, TenantID(job.tenant_id), job.id, step.id, target, output)
         if step.state == StepState.SUCCEEDED:
             await self._attest(session, job, step, outputs)
+        if isinstance(step.task, TryValues):
+            await study.record(session, job, step)
         if not await finish_if_cancelled(session, job):
             await self._go_on(session, job, step)
 
@@ -96,6 +107,8 @@ class JobListener:
 
     async def _go_on(self, session: AsyncSession, job: JobRow, step: StepRow) -> None:
         match StepKind(step.kind):
+            case StepKind.TRIAL:
+                await study.go_on(session, self.fleet, job, step.inputs)
             case StepKind.OPTIMIZE | StepKind.SEARCH if step.state == StepState.SUCCEEDED:
                 await self._deliver(session, job, step)
             case StepKind.DELIVER:
@@ -146,7 +159,7 @@ class JobListener:
         if not any(step.state == StepState.SUCCEEDED for step in delivers):
             await finish(session, job, JobState.FAILED, delivers[0].failure)
             return
-        job.report = assemble(job, found, delivers)
+        job.report = assemble(job, found, delivers, await study.read_study(session, job))
         job.verdict = job.report.verdict
         task = MakeReport(report=job.report, manifests=await self._manifests(session, job, delivers))
         kits = tuple(

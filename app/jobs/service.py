@@ -13,7 +13,8 @@ from app.datasets.tables import DatasetRow
 from app.fleet import service as fleet_service
 from app.fleet.repository import Glance, StepRepository
 from app.fleet.service import Fleet
-from app.fleet.tables import StepInput
+from app.fleet.tables import StepInput, StepRow
+from app.jobs import study
 from app.jobs.checks import check_job, check_ready, check_source, other_models, source_dataset
 from app.jobs.estimate import estimate_job
 from app.jobs.events import tell, tell_step
@@ -29,6 +30,7 @@ from whetstone.contract.reports import JobReport
 from whetstone.contract.search import Search
 from whetstone.contract.steps import InputRole, Optimize, SearchRecipe
 from whetstone.contract.targets import Target
+from whetstone.contract.tuning import Tune
 
 SEARCH_GRACE = 2.0  # a search looks at its limit between trials, so it needs some time over
 
@@ -60,13 +62,8 @@ async def submit(session: AsyncSession, fleet: Fleet, caller: Principal, spec: J
     session.add(job)
     await session.flush()  # steps and events refer to it
     await tell(session, job, EventKind.JOB_QUEUED, job_state=JobState.QUEUED)
-    task, seconds = _first_task(spec)
-    if isinstance(task, SearchRecipe):
-        history = await remember(session, caller.tenant_id, model, spec.targets)
-        task = task.model_copy(update={"history": history})
     inputs = original_inputs(model, dataset or None) + await _other_inputs(session, caller, spec, model)
-    step = await fleet_service.queue_step(session, fleet, caller.tenant_id, job.id, task, inputs, seconds)
-    await tell_step(session, job, EventKind.STEP_QUEUED, step)
+    await _queue_first(session, fleet, job, model, inputs)
     await session.flush()  # the answer shows created_at
     await session.refresh(job)
     return job
@@ -91,7 +88,7 @@ async def _other_inputs(
     session: AsyncSession, caller: Principal, spec: JobSpec, model: ModelRow
 ) -> tuple[StepInput, ...]:
     """The teacher, the student and the source that the recipe names: the tenant's own, inspected like any."""
-    passes = spec.plan.passes if isinstance(spec.plan, Recipe) else ()
+    passes = () if isinstance(spec.plan, Search) else spec.plan.passes
     inputs = []
     for role, model_id in other_models(passes).items():
         row = await ModelRepository(session, caller.tenant_id).get(model_id)
@@ -105,12 +102,20 @@ async def _other_inputs(
     return tuple(inputs)
 
 
-def _first_task(spec: JobSpec) -> tuple[Optimize | SearchRecipe, float]:
-    """What carries out the plan, and how many seconds it may take."""
+async def _queue_first(
+    session: AsyncSession, fleet: Fleet, job: JobRow, model: ModelRow, inputs: tuple[StepInput, ...]
+) -> None:
+    """The step that begins to carry out the plan."""
+    spec, tenant_id = job.spec, TenantID(job.tenant_id)
     seconds = spec.budget.max_minutes * 60
     match spec.plan:
+        case Tune():
+            await study.queue_trial(session, fleet, job, spec.plan, 0, inputs)
+            return
         case Recipe():
-            return Optimize(passes=spec.plan.passes, batch_size=spec.measurement.batch_size), seconds
+            task: Optimize | SearchRecipe = Optimize(
+                passes=spec.plan.passes, batch_size=spec.measurement.batch_size
+            )
         case Search():
             task = SearchRecipe(
                 limit=spec.plan.limit,
@@ -118,10 +123,13 @@ def _first_task(spec: JobSpec) -> tuple[Optimize | SearchRecipe, float]:
                 budget=spec.budget,
                 measurement=spec.measurement,
                 input_shapes=spec.input_shapes,
+                history=await remember(session, tenant_id, model, spec.targets),
             )
-            return task, max(seconds, 60 * spec.plan.limit.minutes * SEARCH_GRACE)
+            seconds = max(seconds, 60 * spec.plan.limit.minutes * SEARCH_GRACE)
         case _:
             assert_never(spec.plan)
+    step = await fleet_service.queue_step(session, fleet, tenant_id, job.id, task, inputs, seconds)
+    await tell_step(session, job, EventKind.STEP_QUEUED, step)
 
 
 def original_inputs(model: ModelRow, dataset: DatasetRow | None) -> tuple[StepInput, ...]:
@@ -146,18 +154,27 @@ async def cancel(session: AsyncSession, caller: Principal, job_id: str) -> JobRo
     return job
 
 
-async def finish_early(session: AsyncSession, caller: Principal, job_id: str) -> JobRow:
-    """End the job's search with the best it has found so far. Raises JobFinished, SearchOver, NothingFound."""
+async def finish_early(session: AsyncSession, fleet: Fleet, caller: Principal, job_id: str) -> JobRow:
+    """End the job's search, or its tuning, with the best so far. Raises JobFinished, SearchOver, NothingFound."""
     await JobRepository(session, caller.tenant_id).get(job_id)
     job = await hold_any_tenant(session, job_id)
     if JobState(job.state).is_final or job.state == JobState.CANCELLING:
         raise JobFinished
-    first = (await StepRepository(session, caller.tenant_id).of_subject(job.id))[0]
+    if isinstance(job.spec.plan, Tune):
+        ended = await study.wrap_up(session, fleet, job)
+    else:
+        ended = await _wrap_up_search(session, job)
+    if ended is not None:
+        await tell_step(session, job, EventKind.JOB_FINISHING, ended)
+    return job
+
+
+async def _wrap_up_search(session: AsyncSession, job: JobRow) -> StepRow | None:
+    """The step of the search; None when it was asked to end before."""
+    first = (await StepRepository(session, TenantID(job.tenant_id)).of_subject(job.id))[0]
     asked_before = fleet_service.is_wrapping_up(first)
     await fleet_service.wrap_up(session, first)
-    if not asked_before:
-        await tell_step(session, job, EventKind.JOB_FINISHING, first)
-    return job
+    return None if asked_before else first
 
 
 async def read_report(session: AsyncSession, caller: Principal, job_id: str) -> JobReport:

@@ -10,6 +10,7 @@ from app.models.tables import ModelRow
 from whetstone.contract.failures import Failure
 from whetstone.contract.jobs import JobEvent, JobSpec
 from whetstone.contract.reports import JobReport, Verdict
+from whetstone.contract.tuning import Values
 
 
 class JobRow(Base):
@@ -42,3 +43,21 @@ class JobEventRow(Base):
     seq: Mapped[int] = mapped_column(primary_key=True)
     tenant_id: Mapped[Id] = mapped_column(ForeignKey("tenants.id"))
     event: Mapped[Any] = mapped_column(Json(JobEvent))
+
+
+class TrialRow(Base):
+    """One trial of a study; the step runs it. See `TrialRead`."""
+
+    __tablename__ = "trials"
+
+    job_id: Mapped[str] = mapped_column(IdType, ForeignKey("jobs.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    tenant_id: Mapped[Id] = mapped_column(ForeignKey("tenants.id"))
+    step_id: Mapped[Id] = mapped_column(ForeignKey("steps.id"))
+    state: Mapped[str] = mapped_column(String(20))
+    parameters: Mapped[Any | None] = mapped_column(Json(Values))
+    values: Mapped[tuple[float, ...] | None] = mapped_column(Json(tuple[float, ...]))
+    reported: Mapped[tuple[float, ...] | None] = mapped_column(Json(tuple[float, ...]))
+    over: Mapped[float | None]
+    failure: Mapped[Failure | None] = mapped_column(Json(Failure))
+    ended_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
@@ -22,7 +22,7 @@ from app.webhooks import service as webhooks
 from whetstone.contract.failures import Failure, FailureCode
 from whetstone.contract.jobs import StepState
 from whetstone.contract.models import InspectionState
-from whetstone.contract.steps import Heartbeat, InputRole, InspectDataset, InspectModel, OutputFile
+from whetstone.contract.steps import Heartbeat, InputRole, InspectDataset, InspectModel, OutputFile, Task
 from whetstone.contract.webhooks import UploadNotice, WebhookKind
 
 LOOK_AGAIN_SECONDS = 2.0
@@ -127,6 +127,9 @@ class InspectionListener(Generic[RowT]):
 
     async def started(self, session: AsyncSession, step: StepRow) -> None:
         pass
+
+    async def brief(self, session: AsyncSession, step: StepRow) -> Task:  # noqa: ARG002 - all is in the step
+        return cast("Task", step.task)
 
     async def told(self, session: AsyncSession, step: StepRow, beat: Heartbeat) -> None:
         pass

@@ -11,6 +11,7 @@ from whetstone.contract.passes import Pass
 from whetstone.contract.reports import Verdict
 from whetstone.contract.search import Search
 from whetstone.contract.targets import Target
+from whetstone.contract.tuning import Tune
 from whetstone.contract.types import (
     ArtifactRef,
     Bytes,
@@ -91,7 +92,7 @@ class JobSpec(Contract):
     name: DisplayName | None = None
     model_id: ModelRef
     dataset_id: DatasetRef | None = None
-    plan: Annotated[Recipe | Search, Field(discriminator="kind")] = Search()
+    plan: Annotated[Recipe | Search | Tune, Field(discriminator="kind")] = Search()
     targets: Annotated[tuple[Target, ...], Field(min_length=1, max_length=16)] = (Target.ONNXRUNTIME_CPU,)
     budget: Budget = Budget()
     measurement: Measurement = Measurement()
@@ -136,6 +137,7 @@ class StepKind(StrEnum):
     INSPECT_DATASET = "inspect_dataset"
     OPTIMIZE = "optimize"
     SEARCH = "search"
+    TRIAL = "trial"
     DELIVER = "deliver"
     REPORT = "report"
 
@@ -157,7 +159,7 @@ class StepRead(Contract):
 
 
 class JobRead(Contract):
-    """A job as the API shows it. `finishing`: its search was told to end with the best so far."""
+    """A job as the API shows it. `finishing`: its search, or its tuning, was told to end with the best so far."""
 
     id: JobRef
     name: str

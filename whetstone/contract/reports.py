@@ -10,6 +10,7 @@ from whetstone.contract.failures import Failure
 from whetstone.contract.passes import Pass
 from whetstone.contract.search import Ended
 from whetstone.contract.targets import AS_USUAL, RuntimeSettings, Target
+from whetstone.contract.tuning import Study
 from whetstone.contract.types import (
     Bytes,
     Contract,
@@ -351,4 +352,5 @@ class JobReport(Contract):
     failed_targets: tuple[FailedTarget, ...] = ()
     candidates: tuple[Candidate, ...] = ()
     search: SearchSummary | None = None
+    study: Study | None = None
     created_at: datetime

@@ -15,6 +15,7 @@ from whetstone.contract.reports import Candidate, JobReport, PassReport, SearchS
 from whetstone.contract.search import Ended, Limit
 from whetstone.contract.targets import AS_USUAL, HardwareClass, RuntimeSettings, Target
 from whetstone.contract.trials import Interrupted, Remembered, Trial
+from whetstone.contract.tuning import TrialRead, Tune, Values
 from whetstone.contract.types import Bytes, Contract, Count, FileName, Fraction, Seconds, Sha256, StepRef, WorkerRef
 
 RUN_STEP = "whetstone.run_step"
@@ -82,6 +83,25 @@ class SearchRecipe(Contract):
     stop: Ended | None = None
 
 
+class TryValues(Contract):
+    """Choose values for the parameters and see what the recipe makes of them.
+
+    `trials` is the study so far: those that have ended in the order in which they did, then those that run elsewhere.
+    `parameters` were chosen by an earlier attempt. With `stop` the study was told to end.
+    """
+
+    kind: Literal[StepKind.TRIAL] = StepKind.TRIAL
+    tune: Tune
+    number: Count
+    target: Target
+    budget: Budget
+    measurement: Measurement
+    input_shapes: dict[str, tuple[int, ...]] = {}
+    trials: tuple[TrialRead, ...] = ()
+    parameters: Values | None = None
+    stop: Ended | None = None
+
+
 class Deliver(Contract):
     """Convert for one target, verify, measure against the original, judge. The result is run with these settings.
 
@@ -106,7 +126,8 @@ class MakeReport(Contract):
 
 
 Task = Annotated[
-    InspectModel | InspectDataset | Optimize | SearchRecipe | Deliver | MakeReport, Field(discriminator="kind")
+    InspectModel | InspectDataset | Optimize | SearchRecipe | TryValues | Deliver | MakeReport,
+    Field(discriminator="kind"),
 ]
 
 
@@ -141,12 +162,13 @@ class Order(Contract):
 
 
 class Heartbeat(Contract):
-    """Progress since the last one; also prolongs the lease."""
+    """Progress since the last one, and the values that a trial has chosen; also prolongs the lease."""
 
     progress: Fraction | None = None
     message: Annotated[str, Field(max_length=500)] | None = None
     metrics: Annotated[dict[str, float], Field(max_length=50)] = {}
     logs: Annotated[tuple[Annotated[str, Field(max_length=2000)], ...], Field(max_length=100)] = ()
+    chosen: Values | None = None
 
 
 class HeartbeatAnswer(Contract):
@@ -252,6 +274,16 @@ class PackedFile(Contract):
     sha256: Sha256
 
 
+class ValuesTried(Contract):
+    """What became of a trial: its `values` follow the objectives, None where it was pruned. See `TrialRead`."""
+
+    kind: Literal[StepKind.TRIAL] = StepKind.TRIAL
+    parameters: Values
+    values: tuple[float, ...] | None
+    reported: Annotated[tuple[float, ...], Field(max_length=10_000)] = ()
+    over: Annotated[float, Field(ge=0)] | None = None
+
+
 class Delivered(Contract):
     kind: Literal[StepKind.DELIVER] = StepKind.DELIVER
     report: TargetReport
@@ -263,7 +295,8 @@ class ReportMade(Contract):
 
 
 StepResult = Annotated[
-    ModelInspected | DatasetInspected | Optimized | Searched | Delivered | ReportMade, Field(discriminator="kind")
+    ModelInspected | DatasetInspected | Optimized | Searched | ValuesTried | Delivered | ReportMade,
+    Field(discriminator="kind"),
 ]
 
 

@@ -35,8 +35,8 @@ def cores() -> int:
 
 
 @dataclass(frozen=True)
-class _Stage:
-    """One pass among the others."""
+class Stage:
+    """One pass among the others, and whom it tells."""
 
     index: int
     count: int
@@ -49,7 +49,7 @@ class _Stage:
         self.tell(Progress(fraction=fraction, message=f"{self.config.kind}: {message}"[:500], metrics=metrics))
 
 
-def _keeper(stage: _Stage, request: Request, every: int) -> Keeper:
+def _keeper(stage: Stage, request: Request, every: int) -> Keeper:
     """Keeps states of learning as outputs, each under its own name: it may be on its way when the next comes."""
 
     def save(steps: int, write: Write) -> None:
@@ -74,7 +74,8 @@ def _source(request: Request, graph: Graph) -> Samples:
     return found
 
 
-def _context(stage: _Stage, request: Request, batch_size: int) -> Context:
+def context_for(stage: Stage, request: Request, batch_size: int) -> Context:
+    """What a pass may use of the step."""
     return Context(
         request.scratch,
         cores(),
@@ -95,12 +96,12 @@ def _rescue(stopped: LearningStopped, request: Request) -> None:
 
 
 def _run_pass(
-    stage: _Stage, graph: Graph, samples: Samples | None, request: Request, batch_size: int
+    stage: Stage, graph: Graph, samples: Samples | None, request: Request, batch_size: int
 ) -> tuple[Graph, PassReport, MadeFile]:
     stage.progress(0.0, "started", {})
     started = time.monotonic()
     try:
-        outcome = make(stage.config).apply(graph, samples, _context(stage, request, batch_size))
+        outcome = make(stage.config).apply(graph, samples, context_for(stage, request, batch_size))
     except LearningStopped as stopped:
         _rescue(stopped, request)
         raise
@@ -120,7 +121,7 @@ def optimize(request: Request, task: Optimize, tell: Tell) -> Done:
     samples = fitting_samples(request.inputs.get(InputRole.DATASET), request.scratch, graph.inputs)
     reports = list(task.done)
     for index in range(len(reports), len(task.passes)):
-        stage = _Stage(index, len(task.passes), task.passes[index], tell)
+        stage = Stage(index, len(task.passes), task.passes[index], tell)
         graph, report, file = _run_pass(stage, graph, samples, request, task.batch_size)
         reports.append(report)
         tell(PassDone(passes=tuple(reports), file=file))

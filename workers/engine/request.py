@@ -10,6 +10,7 @@ from whetstone.contract.jobs import ArtifactKind
 from whetstone.contract.reports import PassReport
 from whetstone.contract.steps import InputRole, StepResult, Task
 from whetstone.contract.trials import Proposal, Trial
+from whetstone.contract.tuning import Values
 from whetstone.contract.types import Contract, FileName, Fraction, Seconds
 
 
@@ -75,6 +76,13 @@ class Tried(Contract):
     best: MadeFile | None = None
 
 
+class Chosen(Contract):
+    """A trial is about to run with these values."""
+
+    kind: Literal["chosen"] = "chosen"
+    parameters: Values
+
+
 class Done(Contract):
     kind: Literal["done"] = "done"
     result: StepResult
@@ -88,5 +96,5 @@ class Failed(Contract):
 
 
 Message = Annotated[
-    Progress | Log | PassDone | LearningSaved | Trying | Tried | Done | Failed, Field(discriminator="kind")
+    Progress | Log | PassDone | LearningSaved | Trying | Tried | Chosen | Done | Failed, Field(discriminator="kind")
 ]

@@ -19,6 +19,7 @@ from whetstone.contract.steps import (
     ModelInspected,
     Optimize,
     SearchRecipe,
+    TryValues,
 )
 from workers.engine.deliver import deliver
 from workers.engine.errors import EngineError
@@ -27,11 +28,12 @@ from workers.engine.optimize import optimize
 from workers.engine.report.page import make_report
 from workers.engine.request import Done, Failed, Message, Request
 from workers.engine.search.run import search
+from workers.engine.tuning.trial import try_values
 
 Tell = Callable[[Message], None]
 
 
-def run(request: Request, tell: Tell) -> Done:
+def run(request: Request, tell: Tell) -> Done:  # noqa: PLR0911 - one for each kind of task
     """Do the work. Raises EngineError for what is wrong with the tenant's files or wishes."""
     task = request.task
     match task:
@@ -44,6 +46,8 @@ def run(request: Request, tell: Tell) -> Done:
             return optimize(request, task, tell)
         case SearchRecipe():
             return search(request, task, tell)
+        case TryValues():
+            return try_values(request, task, tell)
         case Deliver():
             return deliver(request, task, tell)
         case MakeReport():

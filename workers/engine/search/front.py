@@ -78,6 +78,12 @@ def overrun(score: Score, budget: Budget) -> float:
     return sum(max(0.0, math.log(have / limit)) for have, limit in pairs if limit is not None and have > 0)
 
 
+def miss(score: Score, budget: Budget) -> float:
+    """How far a candidate is over all that the budget limits together, loss included; 0 within it."""
+    too_lossy = max(0.0, score.lost - score.allowed) / max(score.allowed, 1.0)
+    return overrun(score, budget) + too_lossy
+
+
 def best(scores: Mapping[KeyT, Score], budget: Budget) -> KeyT | None:
     """The candidate that serves the budget best: within the limits or nearest to them, then by the objective, and of
     those in the same step of it the quickest, and of these the one that lost least. None where all are worse than the
@@ -94,15 +100,10 @@ def best(scores: Mapping[KeyT, Score], budget: Budget) -> KeyT | None:
 
 def nearest_miss(scores: Mapping[KeyT, Score], budget: Budget) -> KeyT | None:
     """Where no candidate keeps every limit, the one that comes nearest; None where one does, or there are no limits."""
-
-    def miss(score: Score) -> float:
-        too_lossy = max(0.0, score.lost - score.allowed) / max(score.allowed, 1.0)
-        return overrun(score, budget) + too_lossy
-
     if budget.max_latency_ms is None and budget.max_size_mb is None:
         return None
-    nearest = min(scores, key=lambda key: miss(scores[key]), default=None)
-    return None if nearest is None or miss(scores[nearest]) == 0 else nearest
+    nearest = min(scores, key=lambda key: miss(scores[key], budget), default=None)
+    return None if nearest is None or miss(scores[nearest], budget) == 0 else nearest
 
 
 def seen(score: Score) -> str:

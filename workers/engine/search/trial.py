@@ -2,7 +2,8 @@
 
 import itertools
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from workers.engine.graph.graph import Graph
 from workers.engine.measure.decision import thresholds_of
 from workers.engine.measure.evaluation import evaluate
 from workers.engine.measure.feed import Feed
-from workers.engine.measure.quick import compare_briefly, quickest
+from workers.engine.measure.quick import LEAST_ROUNDS, compare_briefly, quickest
 from workers.engine.measure.side import Side
 from workers.engine.measure.verdict import allowed_drop, loss_of
 from workers.engine.targets.choose import delivered_name, runtime_for
@@ -37,6 +38,8 @@ class Depth:
 
 BRIEF = Depth(samples=128, rounds=7, seconds=1.0)
 FULL = Depth(samples=2000, rounds=31, seconds=6.0)
+HARDLY_TIMED = Depth(samples=2000, rounds=LEAST_ROUNDS, seconds=6.0)
+"""Where it is the samples that count, and how quick it is decides nothing."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class Bench:
         self._thresholds = thresholds_of(original)
         self._inputs = next(iter(feed.batches())).inputs
         self._original = self._build(original, self._folder / "original", AS_USUAL)
-        self._feeds = {depth: self._part_of(feed, depth) for depth in (BRIEF, FULL)}
+        self._feeds = {depth: self._part_of(feed, depth) for depth in (BRIEF, FULL, HARDLY_TIMED)}
         self._outputs = {depth: Remembered(self._original.session) for depth in self._feeds}
         self._memory = self._peak(self._original, AS_USUAL) if budget.objective is Objective.MEMORY else None
 
@@ -109,14 +112,24 @@ class Bench:
         """A brief look, and a full one at what is `hopeful` after it. Raises EngineError where the target cannot build
         or run the graph.
         """
-        folder = self._folder / "candidate"
-        try:
-            built = self._build(graph, folder, settings)
-            memory = self._memory / self._peak(built, settings) if self._memory else None
+        with self._candidate(graph, settings) as (built, memory):
             score, at_least = self._look(built, settings, memory, BRIEF)
             if at_least > score.allowed or not hopeful(score):
                 return score
             return self._look(built, settings, memory, FULL)[0]
+
+    def score_at(self, graph: Graph, depth: Depth) -> Score:
+        """One look, as deep for all that are compared with each other. Raises as `score` does."""
+        with self._candidate(graph, AS_USUAL) as (built, memory):
+            return self._look(built, AS_USUAL, memory, depth)[0]
+
+    @contextmanager
+    def _candidate(self, graph: Graph, settings: RuntimeSettings) -> Iterator[tuple[Built, float | None]]:
+        """The graph in the target's runtime, and how many times less memory it takes, where that counts."""
+        folder = self._folder / "candidate"
+        try:
+            built = self._build(graph, folder, settings)
+            yield built, self._memory / self._peak(built, settings) if self._memory else None
         finally:
             shutil.rmtree(folder, ignore_errors=True)  # dozens of candidates would fill the disk
 
@@ -136,7 +149,7 @@ class Bench:
             memory_ratio=memory,
             latency_ms=1000 * times.after,
             size=built.size,
-            full=depth is FULL,
+            full=depth is not BRIEF,
         )
         return score, drop.low
 
