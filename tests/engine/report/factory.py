@@ -2,6 +2,9 @@
 
 from datetime import UTC, datetime
 
+import numpy as np
+
+from whetstone.contract.failures import Failure, FailureCode
 from whetstone.contract.learning import Finetune
 from whetstone.contract.passes import Simplify
 from whetstone.contract.provenance import Delivery, Descriptor, Digest, Statement
@@ -29,7 +32,9 @@ from whetstone.contract.reports import (
     Verdict,
     VerdictKind,
 )
+from whetstone.contract.search import Ended
 from whetstone.contract.targets import Target
+from whetstone.contract.tuning import Study, TrialRead, TrialState, Tune
 
 SOME_ID = "01h455vb4pex5vsknk084sn02q"
 AGREEMENT = Estimate(value=99.6, low=99.1, high=99.8)
@@ -221,3 +226,32 @@ def candidates(because: str = "Chosen: best.") -> tuple[Candidate, ...]:
             common | {"lost": None, "speedup": None, "size_ratio": None, "front": False, "chosen": False}
         ),
     )
+
+
+def study(trials: int = 24, objectives: tuple[str, ...] = ("validation_loss", "size")) -> Study:
+    """The learning rate matters, the batch size hardly; one trial failed, one was pruned."""
+    space = {
+        "1.learning_rate": {"kind": "float", "low": 1e-5, "high": 0.1, "log": True},
+        "1.batch_size": {"kind": "int", "low": 8, "high": 64, "step": 8},
+        "1.schedule": {"kind": "choice", "values": [{"kind": "constant"}, {"kind": "cosine"}]},
+    }
+    passes = (Prune(), Finetune(epochs=3))
+    tune = Tune.model_validate({"passes": passes, "parameters": space, "objectives": objectives, "trials": trials})
+    generator = np.random.default_rng(0)
+    rows = []
+    for number in range(trials):
+        power, batch = generator.uniform(-5, -1), int(generator.integers(1, 9)) * 8
+        values = {"1.learning_rate": 10**power, "1.batch_size": batch, "1.schedule": {"kind": "cosine"}}
+        seen = ((power + 3) ** 2 + 0.001 * batch, 0.9 - 0.1 * power)[: len(objectives)]
+        rows.append(TrialRead(number=number, state=TrialState.COMPLETE, parameters=values, values=seen, over=0.0))
+    failure = Failure(code=FailureCode.TRAINING_DIVERGED, message="The loss became infinite.")
+    rows[3] = rows[3].model_copy(update={"state": TrialState.FAILED, "values": None, "failure": failure})
+    rows[5] = rows[5].model_copy(update={"state": TrialState.PRUNED, "values": None, "reported": (2.0, 1.9)})
+    best = min((row for row in rows if row.values), key=lambda row: row.values or ())
+    found = [row for row in rows if row.values]
+    front = tuple(one.number for one in found if not any(_beats(other.values, one.values) for other in found))
+    return Study(tune=tune, trials=tuple(rows), front=front, chosen=best.number, ended=Ended.TRIALS)
+
+
+def _beats(one: tuple[float, ...] | None, other: tuple[float, ...] | None) -> bool:
+    return one != other and all(mine <= theirs for mine, theirs in zip(one or (), other or (), strict=True))

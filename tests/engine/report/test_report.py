@@ -25,6 +25,7 @@ from whetstone.contract.steps import MakeReport
 from whetstone.contract.targets import Target
 from workers.engine.report import charts, wording
 from workers.engine.report.page import make_report, render, render_markdown
+from workers.engine.report.studies import importances
 from workers.engine.report.wording import MINUS
 from workers.engine.request import Message, Request
 
@@ -124,6 +125,39 @@ def test_what_a_search_tried_is_told() -> None:
     assert "exclude conv1 and 1 more" in page.text
     labels = [attributes.get("aria-label") or "" for _, attributes in page.tags]
     assert any("2 candidates" in label and "chosen: 2× as fast" in label for label in labels)
+
+
+def test_how_it_was_tuned_is_told() -> None:
+    study = factory.study()
+    page = Outline(render(factory.job_report(study=study)))
+    assert "24 trials (22 complete, 1 failed, 1 pruned), values chosen by tpe" in page.text
+    assert f"Trial {study.chosen} was taken." in page.text
+    assert "failed: The loss became infinite." in page.text
+    assert "given up after epoch 2" in page.text
+    labels = [attributes.get("aria-label") or "" for _, attributes in page.tags]
+    for told in (
+        "Validation loss of 22 completed trials",
+        f"22 trials, validation loss against size; {len(study.front)} on the front",
+        "Parallel coordinates of 22 trials over 1.learning_rate, 1.batch_size, 1.schedule",
+        "Importance: 1.learning_rate",
+    ):
+        assert any(told in label for label in labels), told
+    assert render(factory.job_report(study=study)) == render(factory.job_report(study=study))
+
+
+def test_the_parameter_that_mattered() -> None:
+    found = importances(factory.study(trials=60))
+    assert next(iter(found)) == "1.learning_rate"
+    assert sum(found.values()) == pytest.approx(1)
+    assert found["1.learning_rate"] > 0.5
+    assert importances(factory.study(trials=9)) == {}
+
+
+def test_a_study_of_one_completed_trial() -> None:
+    study = factory.study(trials=6, objectives=("drop",))
+    lone = tuple(trial for trial in study.trials if trial.number in (study.chosen, 3, 5))
+    page = Outline(render(factory.job_report(study=study.model_copy(update={"trials": lone}))))
+    assert "Drop of 1 completed trials" in str(page.tags)
 
 
 def test_the_same_report_gives_the_same_bytes() -> None:

@@ -65,7 +65,7 @@ def size_chart(name: str, report: TargetReport) -> Markup:
     """Two bars from zero."""
     original, result = report.original.size, report.result.size
     with chart(name, height=118) as drawing:
-        _bars(drawing.axes, ["original", "result"], [original, result], [ORIGINAL, RESULT], size)
+        bars(drawing.axes, ["original", "result"], [original, result], [ORIGINAL, RESULT], size)
         drawing.axes.set(xlim=(0, 1.3 * max(original, result)), xticks=[])
         drawing.label = f"File size: {size(original)} of the original, {size(result)} of the result"
     return drawing.svg
@@ -100,9 +100,9 @@ def curves_chart(name: str, curves: Sequence[Curve]) -> Markup:
                 color=SERIES[index % len(SERIES)],
                 linestyle="-" if index % 2 == 0 else DASHED,
                 marker="o" if len(curve.x) == 1 else None,
-                label=_shown(curve.name),
+                label=as_label(curve.name),
             )
-        drawing.axes.set(xlabel=_shown(curves[0].x_label), ylabel=_shown(curves[0].y_label))
+        drawing.axes.set(xlabel=as_label(curves[0].x_label), ylabel=as_label(curves[0].y_label))
         drawing.axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if len(curves) > 1:
             drawing.axes.legend()
@@ -140,18 +140,18 @@ def _layer_chart(
     """One bar a layer in the model's order, the first `MOST_LAYERS` of them."""
     shown = dict(list(values.items())[:MOST_LAYERS])
     with chart(name, height=FRAME_PIXELS + BAR_PIXELS * len(shown)) as drawing:
-        _bars(drawing.axes, list(map(_shown, shown)), list(shown.values()), [RESULT] * len(shown), write)
+        bars(drawing.axes, list(map(as_label, shown)), list(shown.values()), [RESULT] * len(shown), write)
         drawing.axes.set(xlim=(0, 1.15 * limit), xlabel=label)
         drawing.label = f"{label}: " + ", ".join(f"{layer} {write(value)}" for layer, value in shown.items())
     return drawing.svg
 
 
-def _bars(
+def bars(
     axes: Axes, names: list[str], values: Sequence[float], colors: list[str], write: Callable[[float], str]
 ) -> None:
     """Horizontal bars from the top down, each with its value behind it. Names may repeat."""
-    bars = axes.barh(range(len(names)), values, color=colors, height=0.66)
-    axes.bar_label(bars, [write(value) for value in values], padding=5, color=INK)
+    drawn = axes.barh(range(len(names)), values, color=colors, height=0.66)
+    axes.bar_label(drawn, [write(value) for value in values], padding=5, color=INK)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.grid(visible=False)
@@ -163,7 +163,7 @@ def _note(axes: Axes, text: str, *, at: tuple[float, float], shift: float, **sty
     axes.annotate(text, at, xytext=(0, shift), textcoords="offset points", fontsize=10.5, **style)
 
 
-def _shown(name: str) -> str:
+def as_label(name: str) -> str:
     """A name as a label: shortened in the middle; matplotlib would hide one that begins with an underscore."""
     half = LONGEST_NAME // 2
     short = name if len(name) <= LONGEST_NAME else f"{name[:half]}…{name[-half:]}"

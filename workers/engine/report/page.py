@@ -13,12 +13,14 @@ from whetstone.contract.reports import Candidate, Curve, JobReport, PassReport, 
 from whetstone.contract.steps import InputRole, MakeReport, ReportMade
 from workers.engine.bundle.assemble import assemble
 from workers.engine.report import charts, wording
+from workers.engine.report.studies import study_charts
 from workers.engine.request import Done, MadeFile, Message, Progress, Request
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 FILTERS: dict[str, Callable[..., str]] = {
     "change": wording.change,
+    "fate": wording.fate,
     "count": wording.count_of,
     "fidelity": wording.layer_fidelity,
     "interval": wording.interval,
@@ -33,6 +35,8 @@ FILTERS: dict[str, Callable[..., str]] = {
     "size": wording.size,
     "smaller": wording.smaller,
     "times": wording.times,
+    "tuned": wording.tuned,
+    "value": wording.plain,
 }
 
 
@@ -68,6 +72,7 @@ def render(report: JobReport) -> str:
             loss=wording.loss,
             target_charts=[_target_charts(number, target) for number, target in enumerate(report.targets)],
             candidate_charts=_candidate_charts(report.candidates),
+            study_charts=study_charts(report.study) if report.study else {},
             pass_charts=[_pass_charts(number, done) for number, done in enumerate(report.passes)],
         )
     )

@@ -1,6 +1,7 @@
 """Numbers as people read them: three digits, the right unit, the interval in words."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ from whetstone.contract.passes import Pass
 from whetstone.contract.reports import Estimate, Latency, LayerFate, Metric, SearchSummary, TargetReport, VerdictKind
 from whetstone.contract.search import Ended
 from whetstone.contract.targets import RuntimeSettings
+from whetstone.contract.tuning import Study, TrialRead, TrialState
 
 MINUS = "\N{MINUS SIGN}"
 SECOND_MS = 1000
@@ -171,6 +173,28 @@ def searched(summary: SearchSummary) -> str:
     return f"{told} Other work took {summary.disturbed:.0%} of the cores' time meanwhile, so the choice may be wrong."
 
 
+def tuned(study: Study) -> str:
+    """How a study went, in a sentence."""
+    counts = Counter(trial.state for trial in study.trials)
+    told = ", ".join(f"{count} {state}" for state, count in counts.items())
+    of = ", ".join(study.tune.objectives).replace("_", " ")
+    return (
+        f"{len(study.trials)} trials ({told}), values chosen by {study.tune.sampler}, judged by {of}; it ended because "
+        f"{ENDED[study.ended]}. Trial {study.chosen} was taken."
+    )
+
+
+def fate(study: Study, trial: TrialRead) -> str:
+    """What became of a trial."""
+    if trial.failure is not None:
+        return f"failed: {trial.failure.message}"
+    if trial.state is TrialState.PRUNED:
+        return f"given up after epoch {len(trial.reported)}"
+    words = ["taken" if trial.number == study.chosen else str(trial.state)]
+    words += ["on the front"] if trial.number in study.front and len(study.tune.objectives) > 1 else []
+    return ", ".join([*words, *(["over the budget"] if trial.over else [])])
+
+
 def recipe(passes: Sequence[Pass]) -> str:
     """A recipe in a line: the passes, each with what was set otherwise than by default."""
     return " → ".join(_short(config) for config in passes)
@@ -184,11 +208,14 @@ def settings(told: RuntimeSettings) -> str:
 
 def _short(config: Pass) -> str:
     told = config.model_dump(mode="json", exclude_defaults=True, exclude_none=True, exclude={"kind"})
-    settings = ", ".join(f"{name} {_plain(value)}" for name, value in told.items())
+    settings = ", ".join(f"{name} {plain(value)}" for name, value in told.items())
     return f"{config.kind} ({settings})" if settings else config.kind
 
 
-def _plain(value: object) -> str:
+def plain(value: object) -> str:
+    """A setting: numbers as people read them, small ones in full digits of three."""
+    if isinstance(value, float):
+        return f"{value:.3g}".replace("-", MINUS)
     if isinstance(value, list):
         return f"{value[0]} and {len(value) - 1} more" if len(value) > 1 else str(value[0])
     return ", ".join(f"{name} {part}" for name, part in value.items()) if isinstance(value, dict) else str(value)

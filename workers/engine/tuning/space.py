@@ -89,6 +89,13 @@ def to_unit(domain: FloatRange | IntRange, value: float) -> float:
     return ((math.log(value) if domain.log else value) - low) / (high - low)
 
 
+def position(domain: Domain, value: JsonValue) -> float:
+    """Where in [0, 1] a value stands among all that there may be; choices one after the other."""
+    if isinstance(domain, Choice):
+        return _place_of(domain, value) / (len(domain.values) - 1)
+    return to_unit(domain, float(value)) if isinstance(value, int | float) else 0.0
+
+
 def from_unit(domain: FloatRange | IntRange, share: float) -> int | float:
     """The value at a place in [0, 1], on its steps."""
     low, high = _frame(domain)
