@@ -1,6 +1,7 @@
 """The charts of a study: what its trials came to, which parameters mattered, and where the good values lie."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import optuna
@@ -132,7 +133,7 @@ def _name_axes(axes: Axes, parameters: dict[str, Domain], of: Quantity, ends: tu
     limits: list[tuple[str, str]] = [*map(_ends, parameters.values()), (number(ends[0]), number(ends[1]))]
     for place, (low, high) in enumerate(limits):
         axes.axvline(place, color=MUTED, linewidth=0.8)
-        style = {"ha": "center", "fontsize": 9.5, "color": INK}
+        style: dict[str, Any] = {"ha": "center", "fontsize": 9.5, "color": INK}
         axes.annotate(as_label(low), (place, 0), xytext=(0, -13), textcoords="offset points", **style)
         axes.annotate(as_label(high), (place, 1), xytext=(0, 6), textcoords="offset points", **style)
     axes.set(ylim=(-0.12, 1.12), yticks=[])
