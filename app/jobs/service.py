@@ -113,9 +113,7 @@ async def _queue_first(
             await study.queue_trial(session, fleet, job, spec.plan, 0, inputs)
             return
         case Recipe():
-            task: Optimize | SearchRecipe = Optimize(
-                passes=spec.plan.passes, batch_size=spec.measurement.batch_size
-            )
+            task: Optimize | SearchRecipe = Optimize(passes=spec.plan.passes, batch_size=spec.measurement.batch_size)
         case Search():
             task = SearchRecipe(
                 limit=spec.plan.limit,
