@@ -5,25 +5,45 @@ Exit codes: 0 done (for a job: improved), 1 failed, 2 wrong usage, 3 service not
 """
 
 import sys
-from enum import IntEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from pydantic import TypeAdapter, ValidationError
-from rich.console import Console
 
-from whetstone import cli_members, cli_provenance, cli_webhooks, config, show
+from whetstone import cli_members, cli_provenance, cli_tune, cli_webhooks, config, show
 from whetstone.client import DEFAULT_URL, Client, log_in
 from whetstone.contract.jobs import Assurance, Budget, JobSpec, Measurement, Objective, Recipe
 from whetstone.contract.learning import Finetune
 from whetstone.contract.passes import Pass, Simplify
 from whetstone.contract.pruning import Granularity, Prune
 from whetstone.contract.quantization import Activations, Quantize
-from whetstone.contract.reports import JobReport, ReportForm, VerdictKind
+from whetstone.contract.reports import ReportForm
 from whetstone.contract.search import Limit, Search
 from whetstone.contract.targets import Target
 from whetstone.errors import ApiError, JobFailed, NotLoggedIn, Unreachable, UploadRejected, WhetstoneError
+from whetstone.ordering import (
+    RESULTS,
+    BatchOption,
+    DataOption,
+    DetachOption,
+    DropOption,
+    Exit,
+    ModelOption,
+    ObjectiveOption,
+    OutputOption,
+    SecondsOption,
+    ShapeOption,
+    TargetOption,
+    dataset_given,
+    err,
+    exit_code,
+    follow,
+    model_given,
+    order,
+    passes_given,
+    print_report,
+    shapes_given,
+)
 from whetstone.printing import AsJson, out, print_all, print_row
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -37,21 +57,10 @@ app.add_typer(cli_webhooks.app, name="webhooks")
 app.add_typer(cli_members.keys, name="keys")
 app.add_typer(cli_members.members, name="members")
 app.add_typer(cli_members.invitations, name="invitations")
+app.command()(cli_tune.tune)
 app.command("join")(cli_members.join_tenant)
 app.command("verify")(cli_provenance.verify_file)
 app.command("signing-keys")(cli_provenance.print_signing_keys)
-
-err = Console(stderr=True)
-
-
-class Exit(IntEnum):
-    DONE = 0
-    FAILED = 1
-    UNREACHABLE = 3
-    REFUSED = 4
-    NO_GAIN = 10
-    OVER_BUDGET = 11
-
 
 File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
 Name = Annotated[str | None, typer.Option(help="what to call it; the file's name if left out")]
@@ -126,20 +135,12 @@ def list_datasets(as_json: AsJson = False) -> None:
         print_all(client.datasets.list(), ("id", "name", "state", "size", "created_at"), as_json)
 
 
-ModelOption = Annotated[str, typer.Argument(metavar="MODEL", help="a file, or the id of an uploaded model")]
-DataOption = Annotated[str | None, typer.Option(help="a .npz file, or the id of an uploaded dataset")]
-TargetOption = Annotated[list[Target] | None, typer.Option(help="where it must run; may be repeated")]
 RecipeOption = Annotated[Path | None, typer.Option(exists=True, help="JSON file with a list of passes")]
 PruneOption = Annotated[float | None, typer.Option(min=0, max=1, help="share of channels to cut")]
 FinetuneOption = Annotated[int | None, typer.Option(min=1, help="epochs of training on the labels")]
 QuantizeOption = Annotated[Activations | None, typer.Option(help="int8; static needs data")]
-BatchOption = Annotated[int, typer.Option(min=1, help="batch that is measured")]
 MinutesOption = Annotated[float, typer.Option(min=0.1, help="how long to search, without a recipe")]
 TrialsOption = Annotated[int, typer.Option(min=1, max=500, help="how many candidates to try at most")]
-ShapeOption = Annotated[
-    list[str] | None, typer.Option(help="without data: NAME=1,3,224,224 for an input with free axes; repeatable")
-]
-SecondsOption = Annotated[float, typer.Option(min=1, max=600, help="how long to measure each target")]
 
 
 @app.command()
@@ -160,14 +161,14 @@ def estimate(
 ) -> None:
     """What `optimize` would take, and whether each target can be reached; orders nothing. Exit code 1: none can."""
     with config.connect() as client:
-        dataset_id = _dataset(client, data)
+        dataset_id = dataset_given(client, data)
         spec = JobSpec(
-            model_id=_model(client, model),
+            model_id=model_given(client, model),
             dataset_id=dataset_id,
             plan=_plan(recipe, prune, finetune, quantize, Limit(minutes=minutes, trials=trials)),
             targets=tuple(target or [Target.ONNXRUNTIME_CPU]),
             measurement=Measurement(batch_size=batch_size, max_seconds=seconds),
-            input_shapes=_shapes(input_shape or []),
+            input_shapes=shapes_given(input_shape or []),
         )
         found = client.jobs.estimate(spec)
     if as_json:
@@ -186,8 +187,8 @@ def optimize(
     prune: PruneOption = None,
     finetune: FinetuneOption = None,
     quantize: QuantizeOption = None,
-    objective: Annotated[Objective, typer.Option(help="what better means")] = Objective.LATENCY,
-    max_drop: Annotated[float | None, typer.Option(min=0, help="points of accuracy that may be lost; 0.5")] = None,
+    objective: ObjectiveOption = Objective.LATENCY,
+    max_drop: DropOption = None,
     min_accuracy: Annotated[
         float | None, typer.Option(min=0.001, max=1, help="or the accuracy to keep, such as 0.9")
     ] = None,
@@ -201,8 +202,8 @@ def optimize(
     trials: TrialsOption = 40,
     input_shape: ShapeOption = None,
     seconds: SecondsOption = 30,
-    output: Annotated[Path, typer.Option("--output", "-o", help="folder for the results")] = Path("whetstone-results"),
-    detach: Annotated[bool, typer.Option(help="do not wait; print the job's id")] = False,
+    output: OutputOption = RESULTS,
+    detach: DetachOption = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a model smaller and faster, and prove it.
@@ -211,9 +212,9 @@ def optimize(
     for --minutes at most.
     """
     with config.connect() as client:
-        dataset_id = _dataset(client, data)
+        dataset_id = dataset_given(client, data)
         spec = JobSpec(
-            model_id=_model(client, model),
+            model_id=model_given(client, model),
             dataset_id=dataset_id,
             plan=_plan(recipe, prune, finetune, quantize, Limit(minutes=minutes, trials=trials)),
             targets=tuple(target or [Target.ONNXRUNTIME_CPU]),
@@ -227,55 +228,16 @@ def optimize(
                 max_slowdown=max_slowdown,
             ),
             measurement=Measurement(batch_size=batch_size, threads=threads, max_seconds=seconds),
-            input_shapes=_shapes(input_shape or []),
+            input_shapes=shapes_given(input_shape or []),
         )
-        job = client.jobs.submit(spec)
-        if detach:
-            print_row(job, job.id, as_json)
-            return
-        report = _follow(client, job.id)
-        files = client.jobs.download(job.id, output)
-    _print_report(report, as_json)
-    for file in files:
-        err.print(f"  {file}", highlight=False)
-    raise typer.Exit(_exit_code(report))
-
-
-def _model(client: Client, given: str) -> str:
-    return given if given.startswith("mdl_") else _upload(client, Path(given), "model")
-
-
-def _dataset(client: Client, given: str | None) -> str | None:
-    return given if given is None or given.startswith("dat_") else _upload(client, Path(given), "dataset")
-
-
-def _upload(client: Client, path: Path, what: str) -> str:
-    if not path.is_file():
-        raise typer.BadParameter(f"there is no file {path}")
-    uploads: Any = client.models if what == "model" else client.datasets
-    with show.upload_bar(err, path) as on_bytes:
-        return str(uploads.upload(path, None, on_bytes).id)
-
-
-def _shapes(given: list[str]) -> dict[str, tuple[int, ...]]:
-    """`NAME=1,3,224,224` each."""
-    shapes = {}
-    for text in given:
-        name, _, sizes = text.rpartition("=")
-        if not name or not all(size.strip().isdigit() for size in sizes.split(",")):
-            raise typer.BadParameter(f"{text}: write NAME=1,3,224,224")
-        shapes[name] = tuple(map(int, sizes.split(",")))
-    return shapes
+        order(client, spec, output, detach, as_json)
 
 
 def _plan(
     recipe: Path | None, prune: float | None, finetune: int | None, quantize: Activations | None, limit: Limit
 ) -> Recipe | Search:
     if recipe is not None:
-        try:
-            return Recipe(passes=TypeAdapter(tuple[Pass, ...]).validate_json(recipe.read_bytes()))
-        except ValidationError as error:
-            raise typer.BadParameter(f"{recipe}: {error}") from error
+        return Recipe(passes=passes_given(recipe))
     if prune is None and finetune is None and quantize is None:
         return Search(limit=limit)
     passes: list[Pass] = [Simplify()]
@@ -308,9 +270,9 @@ def show_job(job: JobArgument, as_json: AsJson = False) -> None:
 def follow_job(job: JobArgument, as_json: AsJson = False) -> None:
     """Watch a job until it ends."""
     with config.connect() as client:
-        report = _follow(client, job)
-    _print_report(report, as_json)
-    raise typer.Exit(_exit_code(report))
+        report = follow(client, job)
+    print_report(report, as_json)
+    raise typer.Exit(exit_code(report))
 
 
 @jobs.command("cancel")
@@ -340,44 +302,21 @@ def report(
         found = client.jobs.report(job)
         text = None if form is None else client.jobs.report_text(job, form)
     if text is None:
-        _print_report(found, as_json)
+        print_report(found, as_json)
     else:
         typer.echo(text)
-    raise typer.Exit(_exit_code(found))
+    raise typer.Exit(exit_code(found))
 
 
 @app.command()
 def download(
     job: JobArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="folder for the files")] = Path("whetstone-results"),
+    output: OutputOption = RESULTS,
 ) -> None:
     """Fetch every file that came out of a job."""
     with config.connect() as client:
         for path in client.jobs.download(job, output):
             out.print(str(path), highlight=False, soft_wrap=True)
-
-
-def _follow(client: Client, job_id: str) -> JobReport:
-    with show.job_bars(err) as on_event:
-        return client.jobs.wait(job_id, on_event)
-
-
-def _exit_code(report: JobReport) -> int:
-    match report.verdict.kind:
-        case VerdictKind.IMPROVED:
-            return Exit.DONE
-        case VerdictKind.NO_GAIN:
-            return Exit.NO_GAIN
-        case VerdictKind.OVER_BUDGET:
-            return Exit.OVER_BUDGET
-
-
-def _print_report(report: JobReport, as_json: bool) -> None:
-    if as_json:
-        typer.echo(report.model_dump_json(indent=2))
-    else:
-        out.print(show.report_table(report))
-        out.print(f"[bold {show.COLOURS[report.verdict.kind]}]{report.verdict.kind}[/]: {report.verdict.reason}")
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from whetstone.contract.problems import Problem
 from whetstone.contract.provenance import MANIFESTS, Envelope
 from whetstone.contract.reports import JobReport, ReportForm
 from whetstone.contract.targets import TargetRead
+from whetstone.contract.tuning import TrialRead
 from whetstone.errors import DamagedDownload, JobFailed, NotLoggedIn, ServerError, Unreachable, UploadRejected, error_of
 from whetstone.members import Invitations, Keys, Members, acceptance
 from whetstone.repeating import repeated
@@ -237,6 +238,11 @@ class Jobs:
         if form is ReportForm.JSON:
             return self.report(job_id).model_dump_json(indent=2)
         return self._client.request("GET", f"/v1/jobs/{job_id}/report.{form}").text
+
+    def trials(self, job_id: str) -> tuple[TrialRead, ...]:
+        """The trials so far of a job that tunes."""
+        answer = self._client.request("GET", f"/v1/jobs/{job_id}/trials")
+        return TypeAdapter(tuple[TrialRead, ...]).validate_json(answer.content)
 
     def artifacts(self, job_id: str) -> tuple[ArtifactRead, ...]:
         answer = self._client.request("GET", f"/v1/jobs/{job_id}/artifacts")

@@ -18,8 +18,9 @@ from rich.table import Table
 
 from whetstone.client import OnBytes, OnEvent
 from whetstone.contract.estimates import Basis, JobEstimate
-from whetstone.contract.jobs import EventKind, JobEvent
+from whetstone.contract.jobs import EventKind, JobEvent, StepKind
 from whetstone.contract.reports import Estimate, JobReport, Latency, Metric, TargetReport, VerdictKind
+from whetstone.contract.tuning import Study
 
 COLOURS = {VerdictKind.IMPROVED: "green", VerdictKind.NO_GAIN: "yellow", VerdictKind.OVER_BUDGET: "magenta"}
 MEGABYTE = 1_000_000
@@ -36,7 +37,7 @@ def upload_bar(console: Console, path: Path) -> Iterator[OnBytes]:
 
 @contextmanager
 def job_bars(console: Console) -> Iterator[OnEvent]:
-    """One bar a step, with what it is doing right now."""
+    """One bar a step, with what it is doing right now; a trial that has ended leaves a line."""
     columns = (
         TextColumn("{task.description:<28}"),
         BarColumn(bar_width=24),
@@ -50,10 +51,15 @@ def job_bars(console: Console) -> Iterator[OnEvent]:
         def on_event(event: JobEvent) -> None:
             if event.step_id is None or event.step_kind is None:
                 return
+            if event.step_kind is StepKind.TRIAL and event.kind is EventKind.STEP_LOG:
+                progress.console.print(event.message, style="dim", highlight=False, markup=False)
+                return
             if event.step_id not in bars:
                 title = f"{event.step_kind} {event.target or ''}".strip()
                 bars[event.step_id] = progress.add_task(title, total=1.0, doing="queued", start=False)
             _move(progress, bars[event.step_id], event)
+            if event.step_kind is StepKind.TRIAL and event.kind is EventKind.STEP_FINISHED:
+                progress.remove_task(bars.pop(event.step_id))
 
         yield on_event
 
@@ -87,6 +93,18 @@ def report_table(report: JobReport) -> Table:
     for failed in report.failed_targets:
         table.add_row(failed.target.value, "failed", "", "", f"[red]{failed.failure.code}[/]", end_section=True)
     return table
+
+
+def study_line(study: Study) -> str:
+    """Which trial was taken, with which values, and what it came to."""
+    taken = next(trial for trial in study.trials if trial.number == study.chosen)
+    values = ", ".join(f"{address} {_plain(value)}" for address, value in (taken.parameters or {}).items())
+    seen = ", ".join(f"{of} {value:.4g}" for of, value in zip(study.tune.objectives, taken.values or (), strict=False))
+    return f"trial {taken.number} of {len(study.trials)} was taken: {values} → {seen}"
+
+
+def _plain(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def estimate_table(estimate: JobEstimate) -> Table:

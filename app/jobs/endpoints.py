@@ -19,7 +19,7 @@ from app.fleet.service import NothingFound, SearchOver
 from app.identity.caller import GUARDED, Caller, Writer
 from app.identity.once import ONCE, ONCE_ERRORS
 from app.identity.routing import Route
-from app.jobs import service
+from app.jobs import service, study
 from app.jobs.checks import REFUSALS
 from app.jobs.events import follow
 from app.jobs.examples import OPENAPI_EXAMPLES
@@ -31,6 +31,7 @@ from whetstone.contract.jobs import ArtifactRead, JobRead, JobSpec
 from whetstone.contract.pages import Page
 from whetstone.contract.provenance import Envelope
 from whetstone.contract.reports import JobReport
+from whetstone.contract.tuning import TrialRead
 from whetstone.contract.types import JobRef
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=Route)
@@ -156,6 +157,12 @@ async def list_manifests(job_id: JobRef, caller: Caller, session: Session) -> tu
     """The signed manifests of the files that came out: DSSE envelopes of in-toto statements, see `/v1/signing-keys`."""
     await JobRepository(session, caller.tenant_id).get(job_id)
     return tuple((await provenance.of_job(session, caller.tenant_id, job_id)).values())
+
+
+@router.get("/{job_id}/trials", responses=problems(*GUARDED, JobNotFound))
+async def list_trials(job_id: JobRef, caller: Caller, session: Session) -> tuple[TrialRead, ...]:
+    """The trials of a job that tunes, so far: those that have ended in the order in which they did, then the others."""
+    return await study.read_trials(session, await JobRepository(session, caller.tenant_id).get(job_id))
 
 
 @router.get("/{job_id}/artifacts", responses=problems(*GUARDED, JobNotFound))

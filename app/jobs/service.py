@@ -148,6 +148,7 @@ async def cancel(session: AsyncSession, caller: Principal, job_id: str) -> JobRo
         await tell(session, job, EventKind.JOB_CANCELLING, job_state=JobState.CANCELLING)
     for step in await StepRepository(session, caller.tenant_id).of_subject(job.id):
         await fleet_service.request_cancel(session, step)
+        await study.note_cancelled(session, step)
     await finish_if_cancelled(session, job)
     return job
 

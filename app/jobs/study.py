@@ -60,6 +60,13 @@ async def note_chosen(session: AsyncSession, fleet: Fleet, job: JobRow, step: St
         await go_on(session, fleet, job, step.inputs)
 
 
+async def note_cancelled(session: AsyncSession, step: StepRow) -> None:
+    """A step that was cancelled before any worker had it tells nobody of its end."""
+    if isinstance(step.task, TryValues) and step.state == StepState.CANCELLED:
+        row = await _trial(session, step)
+        row.state, row.ended_at = TrialState.STOPPED, row.ended_at or datetime.now(UTC)
+
+
 def _check(step: StepRow, row: TrialRow, values: Values) -> None:
     if not is_within(step.task.tune, values) or row.parameters not in (None, values):
         raise WrongResult("These are no values for the parameters, or not those that were chosen before.")
@@ -163,10 +170,13 @@ async def wrap_up(session: AsyncSession, fleet: Fleet, job: JobRow) -> StepRow |
     asked_before = all(fleet_service.is_wrapping_up(step) for step in steps)
     for step in steps:
         await fleet_service.wrap_up(session, step)
-        if step.state == StepState.CANCELLED:
-            open_[step.id].state, open_[step.id].ended_at = TrialState.STOPPED, datetime.now(UTC)
+        await note_cancelled(session, step)
     await go_on(session, fleet, job, steps[0].inputs)
     return None if asked_before else steps[0]
+
+
+async def read_trials(session: AsyncSession, job: JobRow) -> tuple[TrialRead, ...]:
+    return tuple(_read(row) for row in await _trials(session, job.tenant_id, job.id))
 
 
 async def read_study(session: AsyncSession, job: JobRow) -> Study | None:

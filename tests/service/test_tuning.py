@@ -244,10 +244,12 @@ def test_it_can_be_cancelled(client: Client, guest: Guest, model: ModelRead) -> 
     assert guest.control.heartbeat(given.token, Heartbeat()).cancel
     with pytest.raises(Conflict):
         client.jobs.finish(job.id)
+    assert [trial.state for trial in client.jobs.trials(job.id)] == [TrialState.STOPPED, TrialState.RUNNING]
     fail(guest, given, cancelled=True)
     done = client.jobs.get(job.id)
     assert done.state is JobState.CANCELLED
     assert len(done.steps) == 2
+    assert {trial.state for trial in client.jobs.trials(job.id)} == {TrialState.STOPPED}
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def render(report: JobReport) -> str:
 def render_markdown(report: JobReport) -> str:
     """The same without pictures, for a pull request or a terminal. Every value is escaped."""
     return (
-        _environment(autoescape=False, finalize=wording.plain)
+        _environment(autoescape=False, finalize=wording.markdown)
         .get_template("report.md.j2")
         .render(report=report, headlines=wording.HEADLINES, latency_rows=wording.latency_rows, loss=wording.loss)
     )

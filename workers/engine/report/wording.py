@@ -102,7 +102,7 @@ def layer_fidelity(layer: LayerFate) -> str:
     return "–" if layer.sqnr_db is None else f"{number(layer.sqnr_db)} dB"
 
 
-def plain(value: object) -> str:
+def markdown(value: object) -> str:
     """A value as Markdown text: whatever could be markup is escaped, and it stays in its line."""
     return MARKUP.sub(r"\\\1", " ".join(str(value).split()))
 

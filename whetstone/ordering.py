@@ -1,0 +1,117 @@
+"""What commands that order a job have in common: their options, its files, and waiting for its end."""
+
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+from rich.console import Console
+
+from whetstone import show
+from whetstone.client import Client
+from whetstone.contract.jobs import JobSpec, Objective
+from whetstone.contract.passes import Pass
+from whetstone.contract.reports import JobReport, VerdictKind
+from whetstone.contract.targets import Target
+from whetstone.printing import out, print_row
+
+err = Console(stderr=True)
+
+
+class Exit(IntEnum):
+    DONE = 0
+    FAILED = 1
+    UNREACHABLE = 3
+    REFUSED = 4
+    NO_GAIN = 10
+    OVER_BUDGET = 11
+
+
+ModelOption = Annotated[str, typer.Argument(metavar="MODEL", help="a file, or the id of an uploaded model")]
+DataOption = Annotated[str | None, typer.Option(help="a .npz file, or the id of an uploaded dataset")]
+TargetOption = Annotated[list[Target] | None, typer.Option(help="where it must run; may be repeated")]
+BatchOption = Annotated[int, typer.Option(min=1, help="batch that is measured")]
+ShapeOption = Annotated[
+    list[str] | None, typer.Option(help="without data: NAME=1,3,224,224 for an input with free axes; repeatable")
+]
+SecondsOption = Annotated[float, typer.Option(min=1, max=600, help="how long to measure each target")]
+ObjectiveOption = Annotated[Objective, typer.Option(help="what better means")]
+DropOption = Annotated[float | None, typer.Option(min=0, help="points of accuracy that may be lost; 0.5")]
+OutputOption = Annotated[Path, typer.Option("--output", "-o", help="folder for the results")]
+DetachOption = Annotated[bool, typer.Option(help="do not wait; print the job's id")]
+RESULTS = Path("whetstone-results")
+
+
+def model_given(client: Client, given: str) -> str:
+    return given if given.startswith("mdl_") else _upload(client, Path(given), "model")
+
+
+def dataset_given(client: Client, given: str | None) -> str | None:
+    return given if given is None or given.startswith("dat_") else _upload(client, Path(given), "dataset")
+
+
+def _upload(client: Client, path: Path, what: str) -> str:
+    if not path.is_file():
+        raise typer.BadParameter(f"there is no file {path}")
+    uploads: Any = client.models if what == "model" else client.datasets
+    with show.upload_bar(err, path) as on_bytes:
+        return str(uploads.upload(path, None, on_bytes).id)
+
+
+def passes_given(recipe: Path) -> tuple[Pass, ...]:
+    """The recipe in a JSON file."""
+    try:
+        return TypeAdapter(tuple[Pass, ...]).validate_json(recipe.read_bytes())
+    except ValidationError as error:
+        raise typer.BadParameter(f"{recipe}: {error}") from error
+
+
+def shapes_given(given: list[str]) -> dict[str, tuple[int, ...]]:
+    """`NAME=1,3,224,224` each."""
+    shapes = {}
+    for text in given:
+        name, _, sizes = text.rpartition("=")
+        if not name or not all(size.strip().isdigit() for size in sizes.split(",")):
+            raise typer.BadParameter(f"{text}: write NAME=1,3,224,224")
+        shapes[name] = tuple(map(int, sizes.split(",")))
+    return shapes
+
+
+def order(client: Client, spec: JobSpec, output: Path, detach: bool, as_json: bool) -> None:
+    """Submit the job, watch it, fetch its files, print its report and exit as its verdict says."""
+    job = client.jobs.submit(spec)
+    if detach:
+        print_row(job, job.id, as_json)
+        return
+    report = follow(client, job.id)
+    files = client.jobs.download(job.id, output)
+    print_report(report, as_json)
+    for file in files:
+        err.print(f"  {file}", highlight=False)
+    raise typer.Exit(exit_code(report))
+
+
+def follow(client: Client, job_id: str) -> JobReport:
+    with show.job_bars(err) as on_event:
+        return client.jobs.wait(job_id, on_event)
+
+
+def exit_code(report: JobReport) -> int:
+    match report.verdict.kind:
+        case VerdictKind.IMPROVED:
+            return Exit.DONE
+        case VerdictKind.NO_GAIN:
+            return Exit.NO_GAIN
+        case VerdictKind.OVER_BUDGET:
+            return Exit.OVER_BUDGET
+
+
+def print_report(report: JobReport, as_json: bool) -> None:
+    if as_json:
+        typer.echo(report.model_dump_json(indent=2))
+    else:
+        out.print(show.report_table(report))
+        if report.study is not None:
+            out.print(show.study_line(report.study), highlight=False, markup=False)
+        out.print(f"[bold {show.COLOURS[report.verdict.kind]}]{report.verdict.kind}[/]: {report.verdict.reason}")
