@@ -7,7 +7,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision: str = "0007_provenance"
-down_revision: str | None = "0005_members_and_keys"
+down_revision: str | None = "0006_trials"
 branch_labels: Sequence[str] | None = None
 depends_on: Sequence[str] | None = None
 

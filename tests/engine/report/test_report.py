@@ -153,6 +153,23 @@ def test_the_parameter_that_mattered() -> None:
     assert importances(factory.study(trials=9)) == {}
 
 
+def test_a_study_in_markdown_is_one_table() -> None:
+    study = factory.study()
+    lines = render_markdown(factory.job_report(study=study)).splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("| trial |"))
+    table = lines[start : start + 2 + len(study.trials)]
+    assert len({line.replace("\\|", "").count("|") for line in table}) == 1
+    assert lines[start + len(table)] == ""
+
+
+def test_the_runner_up_is_told_of_in_both_forms() -> None:
+    target = factory.target_report().model_copy(update={"first_choice": "3 points of accuracy lost"})
+    report = factory.job_report(targets=(target,))
+    for text in (Outline(render(report)).text, render_markdown(report)):
+        assert "runner-up" in text
+        assert "3 points of accuracy lost" in text
+
+
 def test_a_study_of_one_completed_trial() -> None:
     study = factory.study(trials=6, objectives=("drop",))
     lone = tuple(trial for trial in study.trials if trial.number in (study.chosen, 3, 5))
