@@ -41,6 +41,7 @@ from whetstone.ordering import (
     model_given,
     order,
     passes_given,
+    print_estimate,
     print_report,
     shapes_given,
 )
@@ -171,11 +172,7 @@ def estimate(
             input_shapes=shapes_given(input_shape or []),
         )
         found = client.jobs.estimate(spec)
-    if as_json:
-        typer.echo(found.model_dump_json(indent=2))
-    else:
-        out.print(show.estimate_table(found))
-    raise typer.Exit(Exit.DONE if found.feasible else Exit.FAILED)
+    print_estimate(found, as_json)
 
 
 @app.command()

@@ -27,6 +27,7 @@ from whetstone.ordering import (
     model_given,
     order,
     passes_given,
+    print_estimate,
     shapes_given,
 )
 from whetstone.printing import AsJson
@@ -58,6 +59,7 @@ def tune(
     batch_size: BatchOption = 1,
     input_shape: ShapeOption = None,
     seconds: SecondsOption = 30,
+    estimate: Annotated[bool, typer.Option(help="only say what it would take; order nothing")] = False,
     output: OutputOption = RESULTS,
     detach: DetachOption = False,
     as_json: AsJson = False,
@@ -86,6 +88,8 @@ def tune(
             measurement=Measurement(batch_size=batch_size, max_seconds=seconds),
             input_shapes=shapes_given(input_shape or []),
         )
+        if estimate:
+            print_estimate(client.jobs.estimate(spec), as_json)
         order(client, spec, output, detach, as_json)
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from whetstone import show
 from whetstone.client import Client
+from whetstone.contract.estimates import JobEstimate
 from whetstone.contract.jobs import JobSpec, Objective
 from whetstone.contract.passes import Pass
 from whetstone.contract.reports import JobReport, VerdictKind
@@ -90,6 +91,15 @@ def order(client: Client, spec: JobSpec, output: Path, detach: bool, as_json: bo
     for file in files:
         err.print(f"  {file}", highlight=False)
     raise typer.Exit(exit_code(report))
+
+
+def print_estimate(found: JobEstimate, as_json: bool) -> None:
+    """The exit code tells whether any target can be reached."""
+    if as_json:
+        typer.echo(found.model_dump_json(indent=2))
+    else:
+        out.print(show.estimate_table(found))
+    raise typer.Exit(Exit.DONE if found.feasible else Exit.FAILED)
 
 
 def follow(client: Client, job_id: str) -> JobReport:

@@ -5,9 +5,10 @@ from typing import Any
 from whetstone.contract.jobs import Budget, JobSpec, Objective, Recipe
 from whetstone.contract.learning import EarlyStopping, Finetune
 from whetstone.contract.passes import Simplify
-from whetstone.contract.pruning import Polynomial, Prune
+from whetstone.contract.pruning import Granularity, Polynomial, Prune
 from whetstone.contract.quantization import Activations, Quantize
 from whetstone.contract.targets import Target
+from whetstone.contract.tuning import FloatRange, Quantity, Tune
 
 _MODEL = "mdl_01m85xjgsteg48drqmjyjr7bzb"
 _DATASET = "dat_01m85xjgsteg48drqmjyjr7bzc"
@@ -32,6 +33,21 @@ _ORDERS = {
             )
         ),
         budget=Budget(objective=Objective.SIZE, max_drop=1.0),
+    ),
+    "Tuned: the learning rate and how much is pruned": JobSpec(
+        model_id=_MODEL,
+        dataset_id=_DATASET,
+        plan=Tune(
+            passes=(Prune(granularity=Granularity.CHANNEL), Finetune(epochs=5)),
+            parameters={
+                "0.sparsity": FloatRange(low=0.2, high=0.8),
+                "1.learning_rate": FloatRange(low=1e-5, high=1e-2, log=True),
+            },
+            objectives=(Quantity.DROP, Quantity.LATENCY),
+            trials=30,
+            parallel=2,
+        ),
+        budget=Budget(max_drop=1.0),
     ),
     "Without a dataset": JobSpec(
         model_id=_MODEL,

@@ -24,6 +24,8 @@ from whetstone.contract.search import Ended
 from whetstone.contract.steps import Optimize, TryValues, ValuesTried
 from whetstone.contract.tuning import Sampler, Study, TrialRead, TrialState, Tune, Values, applied, is_within, planned
 
+WAIT_FOR_ONE = "Cancel the job, or wait until one has been."
+
 
 async def queue_trial(
     session: AsyncSession, fleet: Fleet, job: JobRow, tune: Tune, number: int, inputs: tuple[StepInput, ...]
@@ -96,10 +98,14 @@ def _note_result(step: StepRow, row: TrialRow, result: ValuesTried) -> None:
 
 
 def _sentence(tune: Tune, trial: TrialRead) -> str:
-    told = ", ".join(f"{address} {value}" for address, value in (trial.parameters or {}).items())
+    told = ", ".join(f"{address} {_short(value)}" for address, value in (trial.parameters or {}).items())
     seen = ", ".join(f"{of} {value:.4g}" for of, value in zip(tune.objectives, trial.values or (), strict=False))
     why = f": {trial.failure.message}" if trial.failure else ""
     return f"trial {trial.number} {trial.state}{why} ({told}){' → ' if seen else ''}{seen}"[:2000]
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 async def go_on(session: AsyncSession, fleet: Fleet, job: JobRow, inputs: tuple[StepInput, ...]) -> None:
@@ -163,7 +169,7 @@ async def wrap_up(session: AsyncSession, fleet: Fleet, job: JobRow) -> StepRow |
     if not open_:
         raise SearchOver
     if not any(row.state == TrialState.COMPLETE for row in rows):
-        raise NothingFound
+        raise NothingFound("No trial has been completed, so there is no best so far.", hint=WAIT_FOR_ONE)
     steps = [
         step for step in await StepRepository(session, TenantID(job.tenant_id)).of_subject(job.id) if step.id in open_
     ]

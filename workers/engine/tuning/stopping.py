@@ -5,7 +5,7 @@ from typing import assert_never
 
 import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
-from optuna.trial import Trial, create_trial
+from optuna.trial import create_trial
 
 from whetstone.contract.learning import Finetune
 from whetstone.contract.tuning import LEARNED, Pruner, Quantity, TrialRead, TrialState, Tune, variants
@@ -31,7 +31,7 @@ class Watch:
         known = {trial.number: trial for trial in trials}
         for each in range(max(number, *known, 0) + 1):
             if each == number:
-                self._own = self._begun()
+                self._own = self._study.ask()
             else:
                 self._add(known.get(each))
 
@@ -41,16 +41,12 @@ class Watch:
         self._own.report(value, len(self.reported))
         return self._own.should_prune()
 
-    def _begun(self) -> Trial:
-        self._study.add_trial(create_trial(state=STATES[TrialState.RUNNING]))
-        return Trial(self._study, self._study.get_trials(deepcopy=False)[-1]._trial_id)  # noqa: SLF001 - no other way
-
     def _add(self, trial: TrialRead | None) -> None:
         """Every number has its place. Hyperband notes at each epoch how far a trial has come, so it sees them again."""
         if trial is None or not trial.reported or not trial.state.is_final:
             self._study.add_trial(create_trial(state=STATES[TrialState.FAILED]))
         elif self._tune.pruner is Pruner.HYPERBAND:
-            again = self._begun()
+            again = self._study.ask()
             for epoch, value in enumerate(trial.reported, 1):
                 again.report(value, epoch)
                 again.should_prune()
