@@ -52,7 +52,7 @@ def tune(
     pruner: Annotated[Pruner, typer.Option(help="when a trial is given up early")] = Pruner.NONE,
     trials: Annotated[int, typer.Option(min=1, max=500, help="how many to run")] = 20,
     parallel: Annotated[int, typer.Option(min=1, max=100, help="how many at once, if there are the workers")] = 1,
-    minutes: Annotated[float, typer.Option(min=0.1, help="after which no trial begins")] = 60,
+    minutes: Annotated[float, typer.Option(min=0.1, help="after which no trial is queued")] = 60,
     seed: Annotated[int, typer.Option(min=0, help="the same seed gives the same trials, one at a time")] = 0,
     objective: ObjectiveOption = Objective.LATENCY,
     max_drop: DropOption = None,

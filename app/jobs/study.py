@@ -110,6 +110,8 @@ def _short(value: object) -> str:
 
 async def go_on(session: AsyncSession, fleet: Fleet, job: JobRow, inputs: tuple[StepInput, ...]) -> None:
     """Queue the next trial if there is room for one; after the last, the recipe of the best."""
+    if job.state == JobState.CANCELLING:
+        return
     await session.flush()
     rows = await _trials(session, job.tenant_id, job.id)
     tune: Tune = job.spec.plan  # type: ignore[assignment] # only jobs that tune come here

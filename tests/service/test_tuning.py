@@ -39,7 +39,7 @@ from whetstone.contract.steps import (
     ValuesTried,
 )
 from whetstone.contract.tuning import TrialState, Tune, Values
-from whetstone.errors import Conflict, Invalid, JobFailed
+from whetstone.errors import Conflict, Invalid, JobFailed, NotFound
 from workers.control_plane import Refused
 
 SPARSITY = {"0.sparsity": {"kind": "float", "low": 0.1, "high": 0.9}}
@@ -241,16 +241,31 @@ def test_it_can_be_cancelled(client: Client, guest: Guest, model: ModelRead) -> 
     job = client.jobs.submit(order(model.id, plan={"parallel": 2}))
     given = guest.claim(job.id)
     choose(guest, given, 0.2)
+    second = guest.claim(job.id)
     assert client.jobs.cancel(job.id).state is JobState.CANCELLING
+    choose(guest, second, 0.3)  # it had not heard yet
     assert guest.control.heartbeat(given.token, Heartbeat()).cancel
     with pytest.raises(Conflict):
         client.jobs.finish(job.id)
+    fail(guest, second, cancelled=True)
     assert [trial.state for trial in client.jobs.trials(job.id)] == [TrialState.STOPPED, TrialState.RUNNING]
     fail(guest, given, cancelled=True)
     done = client.jobs.get(job.id)
     assert done.state is JobState.CANCELLED
     assert len(done.steps) == 2
     assert {trial.state for trial in client.jobs.trials(job.id)} == {TrialState.STOPPED}
+
+
+def test_what_waits_is_cancelled_at_once(client: Client, guest: Guest, model: ModelRead) -> None:
+    job = client.jobs.submit(order(model.id, plan={"parallel": 2}))
+    given = guest.claim(job.id)
+    choose(guest, given, 0.2)
+    client.jobs.cancel(job.id)
+    assert [trial.state for trial in client.jobs.trials(job.id)] == [TrialState.STOPPED, TrialState.RUNNING]
+    complete(guest, given, 0.2)  # done before it heard
+    assert client.jobs.get(job.id).state is JobState.CANCELLED
+    with Client(guest.service.url, new_tenant(guest.service)) as stranger, pytest.raises(NotFound):
+        stranger.jobs.trials(job.id)
 
 
 @pytest.mark.parametrize(

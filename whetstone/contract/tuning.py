@@ -131,7 +131,7 @@ class Tune(Contract):
 
     `parameters` names each setting that is varied, and in which range. Several `objectives` give a Pareto front; taken
     is the trial that is best by the first of those within the job's budget. Up to `parallel` trials run at once, on as
-    many workers; none begins after `minutes`. The same seed gives the same trials where `parallel` is 1.
+    many workers; none is queued after `minutes`. The same seed gives the same trials where `parallel` is 1.
     """
 
     kind: Literal["tune"] = "tune"

@@ -228,12 +228,12 @@ def candidates(because: str = "Chosen: best.") -> tuple[Candidate, ...]:
     )
 
 
-def study(trials: int = 24, objectives: tuple[str, ...] = ("validation_loss", "size")) -> Study:
+def study(trials: int = 24, objectives: tuple[str, ...] = ("validation_loss", "size"), layer: str = "conv1") -> Study:
     """The learning rate matters, the batch size hardly; one trial failed, one was pruned."""
     space = {
         "1.learning_rate": {"kind": "float", "low": 1e-5, "high": 0.1, "log": True},
         "1.batch_size": {"kind": "int", "low": 8, "high": 64, "step": 8},
-        "1.schedule": {"kind": "choice", "values": [{"kind": "constant"}, {"kind": "cosine"}]},
+        "0.exclude": {"kind": "choice", "values": [[], [layer]]},
     }
     passes = (Prune(), Finetune(epochs=3))
     tune = Tune.model_validate({"passes": passes, "parameters": space, "objectives": objectives, "trials": trials})
@@ -241,7 +241,7 @@ def study(trials: int = 24, objectives: tuple[str, ...] = ("validation_loss", "s
     rows = []
     for number in range(trials):
         power, batch = generator.uniform(-5, -1), int(generator.integers(1, 9)) * 8
-        values = {"1.learning_rate": 10**power, "1.batch_size": batch, "1.schedule": {"kind": "cosine"}}
+        values = {"1.learning_rate": 10**power, "1.batch_size": batch, "0.exclude": [layer]}
         seen = ((power + 3) ** 2 + 0.001 * batch, 0.9 - 0.1 * power)[: len(objectives)]
         rows.append(TrialRead(number=number, state=TrialState.COMPLETE, parameters=values, values=seen, over=0.0))
     failure = Failure(code=FailureCode.TRAINING_DIVERGED, message="The loss became infinite.")

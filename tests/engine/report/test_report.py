@@ -96,6 +96,7 @@ def test_names_are_escaped_wherever_they_stand() -> None:
         dataset_name=HOSTILE,
         passes=factory.pass_reports(layer=HOSTILE),
         candidates=factory.candidates(because=HOSTILE),
+        study=factory.study(layer=HOSTILE),
         targets=(factory.target_report(result=factory.measured(operator=HOSTILE)),),
         failed_targets=(
             FailedTarget(
@@ -108,7 +109,7 @@ def test_names_are_escaped_wherever_they_stand() -> None:
     report = report.model_copy(
         update={"passes": (*report.passes, report.passes[1].model_copy(update={"curves": curves}))}
     )
-    plain = Outline(render(factory.job_report(candidates=factory.candidates())))
+    plain = Outline(render(factory.job_report(candidates=factory.candidates(), study=factory.study())))
     hostile = Outline(render(report))
     assert HOSTILE in "".join(hostile.words)
     assert "49" not in hostile.text.split()
@@ -138,7 +139,7 @@ def test_how_it_was_tuned_is_told() -> None:
     for told in (
         "Validation loss of 22 completed trials",
         f"22 trials, validation loss against size; {len(study.front)} on the front",
-        "Parallel coordinates of 22 trials over 1.learning_rate, 1.batch_size, 1.schedule",
+        "Parallel coordinates of 22 trials over 1.learning_rate, 1.batch_size, 0.exclude",
         "Importance: 1.learning_rate",
     ):
         assert any(told in label for label in labels), told

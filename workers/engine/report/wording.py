@@ -213,9 +213,11 @@ def _short(config: Pass) -> str:
 
 
 def plain(value: object) -> str:
-    """A setting: numbers as people read them, small ones in full digits of three."""
+    """A setting in a word or two; numbers with three digits."""
     if isinstance(value, float):
         return f"{value:.3g}".replace("-", MINUS)
+    if value is None or value == []:
+        return "none"
     if isinstance(value, list):
         return f"{value[0]} and {len(value) - 1} more" if len(value) > 1 else str(value[0])
     return ", ".join(f"{name} {part}" for name, part in value.items()) if isinstance(value, dict) else str(value)
