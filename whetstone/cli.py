@@ -105,7 +105,7 @@ def login(
 
 @models.command("upload")
 def upload_model(file: File, name: Name = None, as_json: AsJson = False) -> None:
-    """Upload an .onnx file, a .zip of one with its external data, or a .skops file; wait until it is inspected."""
+    """Upload an .onnx file, a .zip of one with its external data, a .skops, XGBoost or LightGBM file."""
     with config.connect() as client, show.upload_bar(err, file) as on_bytes:
         row = client.models.upload(file, name, on_bytes)
     facts = row.facts

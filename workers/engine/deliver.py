@@ -94,8 +94,9 @@ def deliver(request: Request, task: Deliver, tell: Tell) -> Done:
     report = _report(task.target, judged, winner.conversion, first_choice)
     report = report.model_copy(update={"layers": trial.layers(judged)})
     kit = request.outputs / kit_name(task.target)
+    packed = trial.packed(judged, kit)  # before the winner's file is moved
     return Done(
-        result=Delivered(report=report, packed=trial.packed(judged, kit)),
+        result=Delivered(report=report, packed=packed),
         outputs=(
             *_hand_over(winner, task.target, request.outputs),
             MadeFile(name=kit.name, kind=ArtifactKind.KIT, media_type=GZIP),

@@ -7,6 +7,7 @@ import struct
 import zipfile
 from pathlib import Path
 
+import joblib
 import numpy as np
 import onnx
 import pytest
@@ -45,6 +46,12 @@ def torch_file() -> bytes:
     return buffer.getvalue()
 
 
+def joblib_file() -> bytes:
+    buffer = io.BytesIO()
+    joblib.dump({"w": 1}, buffer, compress=3)
+    return buffer.getvalue()
+
+
 def link_to(target: str) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -69,6 +76,10 @@ BAD: dict[str, tuple[bytes, FailureCode, str]] = {
     "old pickle": (pickle.dumps({"a": np.float64}, protocol=0), CODE.UNSAFE_FILE, "pickle"),
     "torch": (torch_file(), CODE.UNSAFE_FILE, "pickle"),
     "pt2": (zipped(**{"m/archive_format": b"pt2", "m/models/model.json": b"{}"}), CODE.UNSAFE_FILE, ".pt2"),
+    "joblib": (joblib_file(), CODE.UNSUPPORTED_FORMAT, "joblib"),
+    "torn xgboost": (b'{"learner":{"attributes":{', CODE.INVALID_MODEL, "XGBoost"),
+    "torn xgboost binary": (b"{L\0\0\0\0\0\0\0\x07learner{L", CODE.INVALID_MODEL, "XGBoost"),
+    "torn lightgbm": (b"tree\nversion=v4\nnum_class=10\n", CODE.INVALID_MODEL, "LightGBM"),
     "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(99), CODE.UNSUPPORTED_FORMAT, "HDF5"),
     "keras": (zipped(**{"config.json": b"{}", "model.weights.h5": b""}), CODE.UNSUPPORTED_FORMAT, "Keras"),
     "tflite": (b"\x1c\0\0\0TFL3" + bytes(99), CODE.UNSUPPORTED_FORMAT, "TensorFlow Lite"),

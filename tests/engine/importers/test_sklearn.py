@@ -25,12 +25,15 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
 from whetstone.contract.failures import FailureCode
+from whetstone.contract.passes import Simplify
 from workers.engine.errors import EngineError
 from workers.engine.graph.session import Session
 from workers.engine.importers import sklearn_file
 from workers.engine.importers.detect import compare_with_source, open_model
 from workers.engine.importers.errors import InvalidModel
 from workers.engine.inspection import inspect_model
+from workers.engine.passes.graph_pass import Context
+from workers.engine.passes.sequence import make
 
 DIGITS, CLASSES = (part.astype(np.float32) for part in load_digits(return_X_y=True))
 NAMES = np.array([f"digit {label:.0f}" for label in CLASSES])
@@ -162,3 +165,22 @@ def test_an_import_that_says_something_else_is_refused(tmp_path: Path) -> None:
     coefficients.CopyFrom(onnx.helper.make_attribute("coefficients", [0.0] * len(coefficients.floats)))
     with pytest.raises(InvalidModel, match="Ridge says something else"):
         compare_with_source(path, graph, tmp_path)
+
+
+def test_trees_that_name_no_standard_operators_can_be_worked_on(tmp_path: Path) -> None:
+    """As onnxmltools makes them of XGBoost models."""
+    path = tmp_path / "trees.onnx"
+    model = onnx.load(open_converted(tmp_path, RandomForestRegressor(**FEW).fit(TABLE, TARGETS)))
+    kept = [given for given in model.opset_import if given.domain]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
+    onnx.save(model, path)
+    graph = open_model(path, tmp_path)
+    assert graph.opset == 17
+    outcome = make(Simplify()).apply(graph, None, Context(tmp_path, 1))
+    assert [node.op_type for node in outcome.graph.nodes] == ["TreeEnsembleRegressor"]
+
+
+def open_converted(folder: Path, model: Any) -> Path:
+    open_model(saved(folder, model), folder).save(folder / "converted.onnx")
+    return folder / "converted.onnx"

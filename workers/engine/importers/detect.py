@@ -8,8 +8,10 @@ from workers.engine.graph.graph import Graph
 from workers.engine.importers.archive import unpack
 from workers.engine.importers.errors import InvalidModel
 from workers.engine.importers.formats import Format, format_of
+from workers.engine.importers.lightgbm_file import compare_lightgbm, read_lightgbm
 from workers.engine.importers.onnx_file import read_onnx
 from workers.engine.importers.sklearn_file import compare_skops, read_skops
+from workers.engine.importers.xgboost_file import compare_xgboost, read_xgboost
 
 IGNORED = "__MACOSX"
 
@@ -35,6 +37,10 @@ def open_model(path: Path, scratch: Path) -> Graph:
             return read_onnx(_only_model(unpack(path, scratch)))
         case Format.SKOPS:
             return read_skops(path, scratch)
+        case Format.XGBOOST:
+            return read_xgboost(path, scratch)
+        case Format.LIGHTGBM:
+            return read_lightgbm(path, scratch)
         case _:
             assert_never(file_format)
 
@@ -49,5 +55,9 @@ def compare_with_source(path: Path, graph: Graph, scratch: Path) -> Imported | N
             return None
         case Format.SKOPS:
             return compare_skops(path, graph, scratch)
+        case Format.XGBOOST:
+            return compare_xgboost(path, graph, scratch)
+        case Format.LIGHTGBM:
+            return compare_lightgbm(path, graph, scratch)
         case _:
             assert_never(file_format)

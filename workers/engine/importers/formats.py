@@ -20,14 +20,6 @@ FROM_SAVED_MODEL = "Convert it: python -m tf2onnx.convert --saved-model folder -
 
 
 FROM_SKLEARN = "scikit-learn: skops.io.dump(model, 'model.skops'), and upload that file."
-FROM_XGBOOST = (
-    "Convert it: onnxmltools.convert_xgboost(model, initial_types=[('input', FloatTensorType([None, features]))]), "
-    "FloatTensorType from onnxmltools.convert.common.data_types; then onnx.save(converted, 'model.onnx')."
-)
-FROM_LIGHTGBM = (
-    "Convert it: onnxmltools.convert_lightgbm(model, initial_types=[('input', FloatTensorType([None, features]))], "
-    "zipmap=False), FloatTensorType from onnxmltools.convert.common.data_types; onnx.save(converted, 'model.onnx')."
-)
 
 
 class Format(StrEnum):
@@ -36,6 +28,12 @@ class Format(StrEnum):
     ONNX = "onnx"
     ONNX_ZIP = "onnx-zip"
     SKOPS = "skops"
+    XGBOOST = "xgboost"
+    LIGHTGBM = "lightgbm"
+
+
+READ = {b'{"learner"': Format.XGBOOST, b"{L": Format.XGBOOST, b"tree\nversion=": Format.LIGHTGBM}
+"""How files of other formats begin that are imported."""
 
 
 class Signature(NamedTuple):
@@ -59,10 +57,7 @@ FOREIGN = (
     Signature(0, b"Rar!", "RAR"),
     Signature(257, b"ustar", "tar"),
     Signature(0, b"<?xml", "XML (OpenVINO IR?)", "Upload the ONNX file that it was made from."),
-    Signature(0, b'{"learner"', "an XGBoost model", FROM_XGBOOST),
-    Signature(0, b"{L", "an XGBoost model (UBJSON)", FROM_XGBOOST),
-    Signature(0, b"tree\nversion=", "a LightGBM model", FROM_LIGHTGBM),
-    Signature(0, b"\x78\x9c", "compressed (joblib?)", FROM_SKLEARN),
+    *(Signature(0, bytes((0x78, level)), "zlib (a joblib file?)", FROM_SKLEARN) for level in (0x01, 0x5E, 0x9C, 0xDA)),
     Signature(0, b"{", "JSON"),
 )
 
@@ -120,6 +115,9 @@ def format_of(path: Path) -> Format:
         return _zip_format(path)
     if _looks_pickled(head):
         _refuse_pickle()
+    for start, known in READ.items():
+        if head.startswith(start):
+            return known
     for mark in FOREIGN:
         if head.startswith(mark.magic, mark.offset):
             raise UnsupportedFormat(f"The file is {mark.name}, not ONNX.", hint=mark.hint)

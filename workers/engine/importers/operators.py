@@ -57,8 +57,13 @@ def check_operators(model: ModelProto) -> None:
 
 
 def upgraded(graph: Graph) -> Graph:
-    """The same model in opset 17 if it is older than 13. Raises UnsupportedOpset when it cannot be raised."""
+    """The same model in opset 17 if it is older than 13, or names no version as it uses none of the standard operators.
+
+    Raises UnsupportedOpset when it cannot be raised.
+    """
     opset = graph.opset
+    if opset == 0:
+        graph.model.opset_import.add(domain="", version=UPGRADE_TO)
     if opset == 0 or opset >= OLDEST:
         return graph
     try:

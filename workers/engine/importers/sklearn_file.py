@@ -1,26 +1,21 @@
 """scikit-learn models in skops files, which hold data and type names, and no code (skops.readthedocs.io)."""
 
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import onnx.utils
 from numpy.typing import NDArray
 
 from whetstone.contract.models import Imported
 from workers.engine.graph.graph import Graph
 from workers.engine.graph.reasons import reason_of
-from workers.engine.graph.session import Session
 from workers.engine.importers.errors import InvalidModel, UnsafeFile, UnsupportedFormat
-from workers.engine.importers.onnx_file import read_onnx
+from workers.engine.importers.imported import INPUT, TENSORS, compared, imported
 
 OPSETS = {"": 18, "ai.onnx.ml": 3}
-INPUT = "input"
-TENSORS = {"zipmap": False}
-"""Probabilities as one tensor, not as a map for each row."""
-
 TWO_CLASSES = 2
 
 KNOWN_TYPES = frozenset(
@@ -35,42 +30,20 @@ KNOWN_TYPES = frozenset(
 """Inner types of scikit-learn that skops does not list. They run nothing from the file; damaged numbers in a tree may
 crash the process, which the sandbox outlives."""
 
-CHECKED_ROWS = 256
-RELATIVE = 1e-3
-MOSTLY = 0.99
-"""Rounding to float32 may send a row down the other side of a split; more than this share must come out the same."""
-
 
 def read_skops(path: Path, scratch: Path) -> Graph:
-    """The fitted model as ONNX, one float input `input` of shape [N, features], checked like any uploaded file.
+    """The fitted model as ONNX, one float input `input` of shape [N, features].
 
     Raises UnsafeFile for types beyond scikit-learn's own, UnsupportedFormat for a model that has no true ONNX form,
     InvalidModel for what is no fitted model.
     """
-    converted = scratch / "imported.onnx"
-    onnx.save(_converted(_load(path)), converted)
-    return read_onnx(converted)
+    return imported(_converted(_load(path)), scratch)
 
 
 def compare_skops(path: Path, graph: Graph, scratch: Path) -> Imported:
-    """Run both on the same random rows. Raises InvalidModel when they do not say the same."""
+    """Raises InvalidModel when the graph does not say what scikit-learn does."""
     model = _load(path)
-    rows = np.random.default_rng(0).standard_normal((CHECKED_ROWS, model.n_features_in_)).astype(np.float32)
-    graph.save(scratch / "compared.onnx")
-    found = Session(scratch / "compared.onnx").run({INPUT: rows})
-    expected, got = _source_outputs(model, rows), np.asarray(found[graph.outputs[-1].name], np.float64)
-    if got.shape[0] != len(rows) or got.size != expected.size:
-        raise InvalidModel(
-            f"The imported model gives {list(got.shape)} where scikit-learn gives {list(expected.shape)}."
-        )
-    error = np.abs(got.reshape(len(rows), -1) - expected.reshape(len(rows), -1)).max(axis=1)
-    alike = float((error <= RELATIVE * max(1.0, float(np.abs(expected).max()))).mean())
-    if alike < MOSTLY:
-        raise InvalidModel(
-            f"Imported to ONNX the {type(model).__name__} says something else for {1 - alike:.1%} of {len(rows)} rows.",
-            hint="Convert it with skl2onnx where it was made, compare it there, and upload the ONNX file.",
-        )
-    return Imported(source=_source(model), samples=len(rows), same=alike, max_abs_error=float(error.max()))
+    return compared(_source(model), partial(_outputs, model), model.n_features_in_, graph, scratch)
 
 
 def _load(path: Path) -> Any:
@@ -102,6 +75,7 @@ def _converted(model: Any) -> onnx.ModelProto:
     import skl2onnx  # noqa: PLC0415 - as above
     from skl2onnx.common.data_types import FloatTensorType  # noqa: PLC0415
 
+    made: onnx.ModelProto
     how = {"initial_types": [(INPUT, FloatTensorType([None, model.n_features_in_]))], "target_opset": OPSETS}
     try:
         with warnings.catch_warnings():
@@ -115,27 +89,10 @@ def _converted(model: Any) -> onnx.ModelProto:
             f"skl2onnx cannot convert the {_last(model)}: {reason_of(error)}",
             hint="Train a model that skl2onnx can convert: https://onnx.ai/sklearn-onnx/supported.html lists them.",
         ) from error
-    return _numbers_only(_each_domain_once(made))
+    return made
 
 
-def _each_domain_once(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Skl2onnx names a domain for every node that it made."""
-    versions = {given.domain: given.version for given in model.opset_import}
-    del model.opset_import[:]
-    model.opset_import.extend(onnx.helper.make_opsetid(domain, version) for domain, version in versions.items())
-    return model
-
-
-def _numbers_only(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Without an output of class names, which are text: the probabilities are in the order of `classes_`."""
-    text = onnx.TensorProto.STRING
-    kept = [output.name for output in model.graph.output if output.type.tensor_type.elem_type != text]
-    if len(kept) == len(model.graph.output):
-        return model
-    return onnx.utils.Extractor(model).extract_model([INPUT], kept)
-
-
-def _source_outputs(model: Any, rows: NDArray[np.float32]) -> NDArray[np.float64]:
+def _outputs(model: Any, rows: NDArray[np.float32]) -> NDArray[np.float64]:
     """What the last output of the import stands for: probabilities, or scores of each class, or what is predicted."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # models fitted on named columns ask for the names
