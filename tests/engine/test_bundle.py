@@ -15,10 +15,12 @@ import pytest
 from tests.engine import models
 from tests.engine.report import factory
 from tests.engine.test_deliver import SMALLER, halved, run
+from whetstone.contract.models import TensorFacts
 from whetstone.contract.provenance import Envelope, Signature
 from whetstone.contract.reports import TargetReport
 from whetstone.contract.steps import Delivered, InputRole, MakeReport
 from whetstone.contract.targets import RuntimeSettings, Target
+from workers.engine.bundle.triton import config
 from workers.engine.report.page import make_report
 from workers.engine.request import Done, Request
 
@@ -117,3 +119,21 @@ def test_the_toolchain_is_a_cyclonedx_list_of_the_environment(tmp_path: Path) ->
     versions = {part["name"]: part["version"] for part in document["components"]}
     assert versions["onnxruntime"] == onnxruntime.__version__
     assert {"torch", "numpy", "python"} <= set(versions)
+
+
+def test_the_configuration_for_triton(tmp_path: Path) -> None:
+    folder = unpacked(tmp_path, *run(tmp_path, halved()))
+    assert (folder / "triton" / "config.pbtxt").read_text().splitlines() == [
+        'name: "onnxruntime-cpu"',
+        'backend: "onnxruntime"',
+        "max_batch_size: 0",
+        'default_model_filename: "model.onnx"',
+        'input { name: "x" data_type: TYPE_FP32 dims: [ -1, 1, 28, 28 ] }',
+        'output { name: "logits" data_type: TYPE_FP32 dims: [ -1, 10 ] }',
+    ]
+    scalar = TensorFacts(name='a"b', dtype="int64", shape=())
+    text = config(Target.OPENVINO_CPU_BF16, (scalar,), ())
+    assert text is not None
+    assert 'input { name: "a\\"b" data_type: TYPE_INT64 dims: [ 1 ] reshape: { shape: [ ] } }' in text
+    assert 'backend: "openvino"' in text
+    assert config(Target.ONNXRUNTIME_CPU, (scalar.model_copy(update={"dtype": "complex64"}),), ()) is None

@@ -13,6 +13,7 @@ from whetstone.contract.steps import PackedFile
 from whetstone.contract.targets import RuntimeSettings, Target
 from whetstone.contract.types import Contract
 from workers.engine.bundle.tar import packing
+from workers.engine.bundle.triton import config
 from workers.engine.data.samples import Batch
 from workers.engine.measure.environment import describe
 from workers.engine.measure.feed import Feed
@@ -64,6 +65,9 @@ def pack(pair: Pair, agreement: Agreement, feed: Feed, path: Path, scratch: Path
         kit.add("reproduce.py", HERE / "reproduce.py")
         kit.add("samples.npz", samples)
         kit.write("toolchain.cdx.json", toolchain())
+        triton = config(agreement.target, agreement.inputs, agreement.outputs)
+        if triton is not None:
+            kit.write("triton/config.pbtxt", triton)
         kit.add(f"result/{agreement.model}", pair.result)
         kit.add(f"original/{agreement.model}", pair.original)
     samples.unlink()

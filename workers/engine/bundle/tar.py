@@ -12,7 +12,8 @@ from typing import BinaryIO, cast
 
 from whetstone.contract.steps import PackedFile
 
-LEVEL = 1  # weights hardly shrink, and a better level takes many times as long
+LEVEL = 0
+"""Stored as it is: weights hardly shrink, and squeezing a hundred megabytes of them takes longer than timing them."""
 
 
 class Packer:

@@ -17,6 +17,7 @@ from workers.engine.graph.graph import Array, Graph, attribute, name_of
 from workers.engine.graph.layers import Layer, layers_of, parameters_of
 from workers.engine.graph.macs import macs_by_node
 from workers.engine.graph.session import Session
+from workers.engine.graph.storage import elements
 from workers.engine.measure.feed import Feed
 
 SAMPLES = 16
@@ -62,7 +63,7 @@ def _fate(
     return LayerFate(
         name=layer.name,
         op=layer.op,
-        params=original.weight(layer.weight).size,
+        params=elements(original.constants[layer.weight]),
         macs=macs,
         bits=None if again is None else _bits(result, again),
         sparsity=None if again is None or again.op in PACKED else _sparsity(result, again, points),
@@ -141,13 +142,16 @@ def _decibel(signal: float, noise: float) -> float:
 
 def _watched(graph: Graph, tensors: list[str], scratch: Path) -> Session:
     """A session that also gives these tensors."""
-    watched = graph.copy()
-    given = {output.name for output in watched.model.graph.output}
+    outputs = graph.model.graph.output
+    given = [output.name for output in outputs]
     more = (tensor for tensor in dict.fromkeys(tensors) if tensor not in given)
-    watched.model.graph.output.extend(helper.make_empty_tensor_value_info(tensor) for tensor in more)
-    with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        watched.save(Path(folder) / "watched.onnx")
-        return Session(Path(folder) / "watched.onnx")
+    outputs.extend(helper.make_empty_tensor_value_info(tensor) for tensor in more)
+    try:
+        with tempfile.TemporaryDirectory(dir=scratch) as folder:
+            graph.save(Path(folder) / "watched.onnx")
+            return Session(Path(folder) / "watched.onnx")
+    finally:
+        del outputs[len(given) :]
 
 
 def _comparable(
