@@ -14,7 +14,9 @@ from whetstone import cli_members, cli_provenance, cli_tune, cli_webhooks, confi
 from whetstone.client import DEFAULT_URL, Client, log_in
 from whetstone.contract.jobs import Assurance, Budget, JobSpec, Measurement, Objective, Recipe
 from whetstone.contract.learning import Finetune
+from whetstone.contract.metrics import Metric
 from whetstone.contract.passes import Pass, Simplify
+from whetstone.contract.presets import CustomPreset, Domain
 from whetstone.contract.pruning import Granularity, Prune
 from whetstone.contract.quantization import Activations, Quantize
 from whetstone.contract.reports import ReportForm
@@ -142,6 +144,8 @@ FinetuneOption = Annotated[int | None, typer.Option(min=1, help="epochs of train
 QuantizeOption = Annotated[Activations | None, typer.Option(help="int8; static needs data")]
 MinutesOption = Annotated[float, typer.Option(min=0.1, help="how long to search, without a recipe")]
 TrialsOption = Annotated[int, typer.Option(min=1, max=500, help="how many candidates to try at most")]
+PresetOption = Annotated[Domain | None, typer.Option(help="what the model is about; guessed where that is certain")]
+MetricOption = Annotated[Metric | None, typer.Option(help="what is judged, if not what the preset says")]
 
 
 @app.command()
@@ -156,6 +160,8 @@ def estimate(
     batch_size: BatchOption = 1,
     minutes: MinutesOption = 5,
     trials: TrialsOption = 40,
+    preset: PresetOption = None,
+    metric: MetricOption = None,
     input_shape: ShapeOption = None,
     seconds: SecondsOption = 30,
     as_json: AsJson = False,
@@ -167,6 +173,7 @@ def estimate(
             model_id=model_given(client, model),
             dataset_id=dataset_id,
             plan=_plan(recipe, prune, finetune, quantize, Limit(minutes=minutes, trials=trials)),
+            preset=CustomPreset(domain=preset, metric=metric),
             targets=tuple(target or [Target.ONNXRUNTIME_CPU]),
             measurement=Measurement(batch_size=batch_size, max_seconds=seconds),
             input_shapes=shapes_given(input_shape or []),
@@ -197,6 +204,8 @@ def optimize(
     threads: Annotated[int | None, typer.Option(min=1, help="threads that are measured")] = None,
     minutes: MinutesOption = 5,
     trials: TrialsOption = 40,
+    preset: PresetOption = None,
+    metric: MetricOption = None,
     input_shape: ShapeOption = None,
     seconds: SecondsOption = 30,
     output: OutputOption = RESULTS,
@@ -214,6 +223,7 @@ def optimize(
             model_id=model_given(client, model),
             dataset_id=dataset_id,
             plan=_plan(recipe, prune, finetune, quantize, Limit(minutes=minutes, trials=trials)),
+            preset=CustomPreset(domain=preset, metric=metric),
             targets=tuple(target or [Target.ONNXRUNTIME_CPU]),
             budget=Budget(
                 objective=objective,

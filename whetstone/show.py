@@ -19,7 +19,8 @@ from rich.table import Table
 from whetstone.client import OnBytes, OnEvent
 from whetstone.contract.estimates import Basis, JobEstimate
 from whetstone.contract.jobs import EventKind, JobEvent, StepKind
-from whetstone.contract.reports import Estimate, JobReport, Latency, Metric, TargetReport, VerdictKind
+from whetstone.contract.presets import Domain
+from whetstone.contract.reports import Estimate, JobReport, Latency, TargetReport, VerdictKind
 from whetstone.contract.tuning import Study
 
 COLOURS = {VerdictKind.IMPROVED: "green", VerdictKind.NO_GAIN: "yellow", VerdictKind.OVER_BUDGET: "magenta"}
@@ -82,7 +83,8 @@ def _move(progress: Progress, bar: TaskID, event: JobEvent) -> None:
 
 def report_table(report: JobReport) -> Table:
     """Original against result, a block per target."""
-    table = Table(title=report.job_name, title_justify="left")
+    domain = "" if report.preset.domain is Domain.GENERAL else f" ({report.preset.domain})"
+    table = Table(title=f"{report.job_name}{domain}", title_justify="left")
     for title in ("target", "", "original", "result", "change"):
         table.add_column(title, justify="left" if title in ("target", "") else "right")
     for target in report.targets:
@@ -136,7 +138,7 @@ def _rows(report: TargetReport) -> Iterator[tuple[str, str, str, str]]:
     yield "speed", "", "", _interval(report.speedup, "×")
     if report.accuracy is not None:
         accuracy = report.accuracy
-        unit, scale = ("%", 100.0) if accuracy.metric is Metric.ACCURACY else ("", 1.0)
+        unit, scale = ("%", 100.0) if accuracy.metric.in_points else ("", 1.0)
         drop = _interval(accuracy.drop, " pt" if unit else " %")
         original, result = (f"{value * scale:.2f}{unit}" for value in (accuracy.original, accuracy.result))
         yield str(accuracy.metric), original, result, ""

@@ -6,6 +6,7 @@ from app.fleet.tables import StepRow
 from app.jobs.tables import JobRow
 from whetstone.contract.jobs import StepState
 from whetstone.contract.passes import Pass
+from whetstone.contract.presets import Preset
 from whetstone.contract.reports import (
     Candidate,
     FailedTarget,
@@ -20,7 +21,9 @@ from whetstone.contract.targets import Target
 from whetstone.contract.tuning import Study
 
 
-def assemble(job: JobRow, found: Optimized | Searched, delivers: list[StepRow], study: Study | None) -> JobReport:
+def assemble(
+    job: JobRow, found: Optimized | Searched, delivers: list[StepRow], study: Study | None, preset: Preset
+) -> JobReport:
     """One report of all targets, those that failed included. At least one must have been delivered."""
     targets = tuple(step.result.report for step in delivers if isinstance(step.result, Delivered))
     failed = tuple(
@@ -39,6 +42,7 @@ def assemble(job: JobRow, found: Optimized | Searched, delivers: list[StepRow], 
         dataset_name=job.dataset.name if job.dataset else None,
         dataset_sha256=job.dataset.file.sha256 if job.dataset else None,
         verdict=_verdict(spokesman, found),
+        preset=preset,
         passes=passes_for(found, spokesman),
         targets=targets,
         failed_targets=failed,

@@ -5,6 +5,7 @@ from typing import assert_never
 
 from app.core.errors import AppError
 from app.datasets.tables import DatasetRow
+from app.jobs.presets import PresetMismatch, preset_for
 from app.models.tables import ModelRow
 from whetstone.contract.adaptation import Adapt, Coral, Mmd
 from whetstone.contract.datasets import DatasetFacts, Split
@@ -83,6 +84,7 @@ REFUSALS = (
     ShapeRequired,
     UnknownLayer,
     InvalidPlan,
+    PresetMismatch,
 )
 
 
@@ -95,6 +97,7 @@ def check_job(spec: JobSpec, model: ModelRow, dataset: DatasetRow | None) -> Non
     facts = None if dataset is None else dataset.facts
     _check_objective(spec, dataset)
     _check_metric(spec, facts)
+    preset_for(spec, model.facts, facts)
     for passes in _recipes(spec):
         _check_passes(spec, passes, model.facts, facts)
     if isinstance(spec.plan, Tune):

@@ -17,7 +17,7 @@ from app.jobs.attestation import statement
 from app.jobs.events import tell, tell_step
 from app.jobs.finishing import finish, finish_if_cancelled
 from app.jobs.repository import hold_any_tenant
-from app.jobs.service import original_inputs
+from app.jobs.service import original_inputs, preset_of
 from app.jobs.tables import JobRow
 from app.provenance import service as provenance
 from whetstone.contract.jobs import ArtifactKind, EventKind, JobState, StepKind, StepState
@@ -134,6 +134,7 @@ class JobListener:
                 budget=job.spec.budget,
                 measurement=job.spec.measurement,
                 input_shapes=job.spec.input_shapes,
+                preset=preset_of(job.spec, job.model, job.dataset),
             )
             await self._queue(session, job, task, inputs, job.spec.budget.max_minutes * 60)
 
@@ -159,7 +160,8 @@ class JobListener:
         if not any(step.state == StepState.SUCCEEDED for step in delivers):
             await finish(session, job, JobState.FAILED, delivers[0].failure)
             return
-        job.report = assemble(job, found, delivers, await study.read_study(session, job))
+        preset = preset_of(job.spec, job.model, job.dataset)
+        job.report = assemble(job, found, delivers, await study.read_study(session, job), preset)
         job.verdict = job.report.verdict
         task = MakeReport(report=job.report, manifests=await self._manifests(session, job, delivers))
         kits = tuple(

@@ -15,17 +15,19 @@ from app.fleet.repository import Glance, StepRepository
 from app.fleet.service import Fleet
 from app.fleet.tables import StepInput, StepRow
 from app.jobs import study
-from app.jobs.checks import check_job, check_ready, check_source, other_models, source_dataset
+from app.jobs.checks import NotReady, check_job, check_ready, check_source, other_models, source_dataset
 from app.jobs.estimate import estimate_job
 from app.jobs.events import tell, tell_step
 from app.jobs.finishing import finish_if_cancelled
 from app.jobs.history import remember
+from app.jobs.presets import preset_for
 from app.jobs.repository import JobRepository, hold_any_tenant
 from app.jobs.tables import JobRow
 from app.models.service import ModelRepository
 from app.models.tables import ModelRow
 from whetstone.contract.estimates import JobEstimate
 from whetstone.contract.jobs import EventKind, JobRead, JobSpec, JobState, Recipe, StepKind, StepRead, StepState
+from whetstone.contract.presets import Preset
 from whetstone.contract.reports import JobReport
 from whetstone.contract.search import Search
 from whetstone.contract.steps import InputRole, Optimize, SearchRecipe
@@ -63,7 +65,7 @@ async def submit(session: AsyncSession, fleet: Fleet, caller: Principal, spec: J
     await session.flush()  # steps and events refer to it
     await tell(session, job, EventKind.JOB_QUEUED, job_state=JobState.QUEUED)
     inputs = original_inputs(model, dataset or None) + await _other_inputs(session, caller, spec, model)
-    await _queue_first(session, fleet, job, model, inputs)
+    await _queue_first(session, fleet, job, model, inputs, preset_of(spec, model, dataset))
     await session.flush()  # the answer shows created_at
     await session.refresh(job)
     return job
@@ -102,8 +104,15 @@ async def _other_inputs(
     return tuple(inputs)
 
 
+def preset_of(spec: JobSpec, model: ModelRow, dataset: DatasetRow | None) -> Preset:
+    """The preset of an order that was checked. Raises NotReady."""
+    if model.facts is None:
+        raise NotReady
+    return preset_for(spec, model.facts, dataset.facts if dataset else None)
+
+
 async def _queue_first(
-    session: AsyncSession, fleet: Fleet, job: JobRow, model: ModelRow, inputs: tuple[StepInput, ...]
+    session: AsyncSession, fleet: Fleet, job: JobRow, model: ModelRow, inputs: tuple[StepInput, ...], preset: Preset
 ) -> None:
     """The step that begins to carry out the plan."""
     spec, tenant_id = job.spec, TenantID(job.tenant_id)
@@ -121,6 +130,7 @@ async def _queue_first(
                 budget=spec.budget,
                 measurement=spec.measurement,
                 input_shapes=spec.input_shapes,
+                preset=preset,
                 history=await remember(session, tenant_id, model, spec.targets),
             )
             seconds = max(seconds, 60 * spec.plan.limit.minutes * SEARCH_GRACE)

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from whetstone.contract.reports import Accuracy, Fidelity, Metric
+from whetstone.contract.metrics import Metric
+from whetstone.contract.reports import Accuracy, Fidelity
 from whetstone.contract.targets import Target
 from workers.engine.data.samples import open_dataset
 from workers.engine.importers.detect import open_model

@@ -19,10 +19,11 @@ from whetstone import verify
 from whetstone.client import Client
 from whetstone.contract.jobs import Budget, JobSpec, Measurement, Objective, StepKind
 from whetstone.contract.learning import EarlyStopping, Finetune, Learning
+from whetstone.contract.metrics import Metric
 from whetstone.contract.provenance import MANIFESTS
 from whetstone.contract.pruning import Polynomial, Prune
 from whetstone.contract.quantization import Quantize
-from whetstone.contract.reports import Metric, VerdictKind
+from whetstone.contract.reports import VerdictKind
 from whetstone.contract.search import Limit, Search
 from whetstone.contract.targets import Target
 

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from whetstone.contract.failures import Failure
 from whetstone.contract.passes import Pass
+from whetstone.contract.presets import CustomPreset, Domain
 from whetstone.contract.reports import Verdict
 from whetstone.contract.search import Search
 from whetstone.contract.targets import Target
@@ -57,11 +58,11 @@ class Assurance(StrEnum):
 class Budget(Contract):
     """What the result must reach.
 
-    `max_drop` is in percentage points of accuracy (percent of the error for mse; points of agreement with the
-    original where there are no labels). `min_accuracy` is a share of the samples and needs class labels. Where neither
-    is given half a point may be lost; where both are, both hold. With another objective than speed a result may take at
-    most `max_slowdown` times as long as the original: a smaller file that crawls serves nobody. `max_minutes` limits
-    the work of one step; time in a queue never counts.
+    `max_drop` is in percentage points of accuracy or auc (percent of the original's for mse and log_loss; points of
+    agreement with the original where there are no labels). `min_accuracy` is a share of the samples and needs class
+    labels. Where neither is given half a point may be lost; where both are, both hold. With another objective than
+    speed a result may take at most `max_slowdown` times as long as the original: a smaller file that crawls serves
+    nobody. `max_minutes` limits the work of one step; time in a queue never counts.
     """
 
     objective: Objective = Objective.LATENCY
@@ -85,14 +86,16 @@ class Measurement(Contract):
 class JobSpec(Contract):
     """The order: a model, perhaps a dataset, a plan, targets and a budget.
 
-    Without a plan the service searches for one. `input_shapes` gives the shape of inputs with dynamic axes when there
-    is no dataset to tell it.
+    Without a plan the service searches for one. `preset` is the domain, or that with fields of one's own: where a
+    search begins and what is judged; left out it is guessed where the model leaves no doubt, and `general` else.
+    `input_shapes` gives the shape of inputs with dynamic axes when there is no dataset to tell it.
     """
 
     name: DisplayName | None = None
     model_id: ModelRef
     dataset_id: DatasetRef | None = None
     plan: Annotated[Recipe | Search | Tune, Field(discriminator="kind")] = Search()
+    preset: Domain | CustomPreset | None = None
     targets: Annotated[tuple[Target, ...], Field(min_length=1, max_length=16)] = (Target.ONNXRUNTIME_CPU,)
     budget: Budget = Budget()
     measurement: Measurement = Measurement()

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from whetstone.contract.metrics import Metric
 from whetstone.contract.types import Contract, LayerNames
 
 
@@ -71,12 +72,13 @@ class Partial(Contract):
 
     Operators other than products and convolutions are spared first, all together. Then layers are ranked by the error
     that each alone brings to the outputs; how many of them are spared is found by bisection, in at most `max_trials`
-    trials. The drop is measured on the calibration split: points of accuracy where it has labels, else points of
-    agreement with the original, else percent of cosine similarity.
+    trials. The drop is measured on the calibration split, by `metric`; without one it is points of accuracy where there
+    are labels, else points of agreement with the original, else percent of cosine similarity.
     """
 
     max_drop: Annotated[float, Field(ge=0, le=100)] = 0.5
     max_trials: Annotated[int, Field(ge=1, le=50)] = 8
+    metric: Metric | None = None
 
 
 class Smooth(Contract):

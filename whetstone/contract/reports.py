@@ -7,7 +7,9 @@ from typing import Annotated
 from pydantic import Field
 
 from whetstone.contract.failures import Failure
+from whetstone.contract.metrics import Metric
 from whetstone.contract.passes import Pass
+from whetstone.contract.presets import GENERAL, Preset
 from whetstone.contract.search import Ended
 from whetstone.contract.targets import AS_USUAL, RuntimeSettings, Target
 from whetstone.contract.tuning import Study
@@ -110,13 +112,6 @@ class Measured(Contract):
     operators: tuple[OperatorTime, ...]
 
 
-class Metric(StrEnum):
-    """Accuracy is the share of samples whose largest output is the label; mse is the mean squared error."""
-
-    ACCURACY = "accuracy"
-    MSE = "mse"
-
-
 class ClassAccuracy(Contract):
     label: int
     samples: Count
@@ -149,7 +144,7 @@ class Flips(Contract):
 class Accuracy(Contract):
     """The task metric on the test split. `drop` > 0 means the result is worse.
 
-    For accuracy the drop is in percentage points, for mse in percent of the original's error.
+    For accuracy and auc the drop is in percentage points, for mse and log_loss in percent of the original's.
     """
 
     metric: Metric
@@ -164,7 +159,8 @@ class Accuracy(Contract):
 class Fidelity(Contract):
     """How close the result's outputs are to the original's on the same inputs, needing no labels.
 
-    `agreement` is the share of equal decisions in percent (None where outputs are no decision), `cosine` the mean
+    `agreement` is the share of equal decisions in percent (None where outputs are no decision), of samples or, with the
+    metric `positions`, of the positions of a sequence; `cosine` is the mean
     cosine similarity, `sqnr_db` the signal-to-quantization-noise ratio in dB (None when identical).
     """
 
@@ -347,6 +343,7 @@ class JobReport(Contract):
     dataset_name: str | None
     dataset_sha256: Sha256 | None
     verdict: Verdict
+    preset: Preset = GENERAL
     passes: tuple[PassReport, ...]
     targets: tuple[TargetReport, ...]
     failed_targets: tuple[FailedTarget, ...] = ()

@@ -10,6 +10,7 @@ from whetstone.contract.failures import Failure
 from whetstone.contract.jobs import ArtifactKind, Budget, Measurement, StepKind
 from whetstone.contract.models import ModelFacts
 from whetstone.contract.passes import Pass
+from whetstone.contract.presets import GENERAL, Preset
 from whetstone.contract.provenance import Envelope
 from whetstone.contract.reports import Candidate, JobReport, PassReport, SearchSummary, TargetReport
 from whetstone.contract.search import Ended, Limit
@@ -76,6 +77,7 @@ class SearchRecipe(Contract):
     budget: Budget
     measurement: Measurement
     input_shapes: dict[str, tuple[int, ...]] = {}
+    preset: Preset = GENERAL
     history: tuple[Remembered, ...] = ()
     tried: tuple[Trial, ...] = ()
     trying: Interrupted | None = None
@@ -115,6 +117,7 @@ class Deliver(Contract):
     budget: Budget
     measurement: Measurement
     input_shapes: dict[str, tuple[int, ...]] = {}
+    preset: Preset = GENERAL
 
 
 class MakeReport(Contract):

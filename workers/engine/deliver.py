@@ -137,7 +137,7 @@ class _Trial:
         result = self._convert(graph, name, settings)
         sides = [self.original, result]
         comparing = Stage(tell, start, middle, f"comparing the outputs of the {name}")
-        accuracy, fidelity = _evaluate(sides, task.target, self._threads, feed, self._source.thresholds, comparing)
+        accuracy, fidelity = _evaluate(sides, task, feed, self._source.thresholds, comparing)
         contest = Contest(task.target, sides[0].file, sides[1].file, next(feed.batches()).inputs, settings)
         measuring = Stage(tell, middle, end, f"measuring the {name}")
         timing = _time(contest, task.measurement, self._request.scratch / f"{name}-timing", measuring)
@@ -197,10 +197,18 @@ def _time(contest: Contest, how: Measurement, scratch: Path, stage: Stage) -> Ti
 
 
 def _evaluate(
-    sides: list[Candidate], target: Target, threads: int, feed: Feed, thresholds: dict[str, float], stage: Stage
+    sides: list[Candidate], task: Deliver, feed: Feed, thresholds: dict[str, float], stage: Stage
 ) -> tuple[Accuracy | None, Fidelity]:
-    original, result = (runtime_for(target, side.settings).load(side.unpacked, threads) for side in sides)
-    return evaluate(original, result, feed, thresholds, lambda done: stage.at(done / feed.count, samples=done))
+    threads = len(cores_for(task.measurement.threads))
+    original, result = (runtime_for(task.target, side.settings).load(side.unpacked, threads) for side in sides)
+    return evaluate(
+        original,
+        result,
+        feed,
+        thresholds,
+        lambda done: stage.at(done / feed.count, samples=done),
+        task.preset.metric,
+    )
 
 
 def _hand_over(winner: Candidate, target: Target, outputs: Path) -> Iterator[MadeFile]:

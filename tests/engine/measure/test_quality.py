@@ -5,11 +5,13 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.engine import models
-from whetstone.contract.reports import Metric
+from whetstone.contract.metrics import Metric
+from whetstone.contract.reports import Accuracy
 from workers.engine.graph.graph import Graph
-from workers.engine.measure.accuracy import ClassMeter, ErrorMeter, LabelsFitNoOutput, meter_for
+from workers.engine.measure.accuracy import ClassMeter, ErrorMeter, LabelsFitNoOutput, OneClassOnly, meter_for
 from workers.engine.measure.decision import Decision, decision_output, thresholds_of
-from workers.engine.measure.fidelity import FidelityMeter, NotFinite, ShapesDiffer
+from workers.engine.measure.fidelity import FidelityMeter, NoDecision, NotFinite, ShapesDiffer
+from workers.engine.measure.ranking import paired_auc
 
 Floats = NDArray[np.float32]
 
@@ -135,3 +137,80 @@ def test_values_that_are_no_numbers_must_be_the_same_in_both() -> None:
 def test_other_shapes_are_refused() -> None:
     with pytest.raises(ShapesDiffer, match=r"\[1, 3\] instead of \[2, 3\]"):
         FidelityMeter(synthetic=False).add({"y": scores(0, 1)}, {"y": scores(0)}, 2)
+
+
+LABELS = np.array([0, 0, 1, 1, 0, 1])
+RIGHT = floats(0.1, 0.2, 0.8, 0.9, 0.3, 0.7).reshape(-1, 1)
+WRONG = floats(0.1, 0.75, 0.8, 0.9, 0.3, 0.7).reshape(-1, 1)
+"""One of nine pairs is in the wrong order."""
+
+
+def binary(metric: Metric, threshold: float, original: Floats, result: Floats) -> Accuracy:
+    meter = meter_for({"y": original}, LABELS, 1, {"y": threshold}, metric)
+    for rows in (slice(0, 2), slice(2, 6)):
+        meter.add({"y": original[rows]}, {"y": result[rows]}, LABELS[rows])
+    return meter.accuracy()
+
+
+def test_the_area_under_the_curve_counts_pairs_in_order() -> None:
+    found = binary(Metric.AUC, 0.0, RIGHT, WRONG)
+    assert (found.original, found.result) == (1.0, pytest.approx(8 / 9))
+    assert found.drop.value == pytest.approx(100 / 9)
+    assert found.drop.low < found.drop.value < found.drop.high
+    assert binary(Metric.AUC, 0.0, RIGHT, np.zeros_like(RIGHT)).result == 0.5  # all are equal
+    same = binary(Metric.AUC, 0.0, WRONG, WRONG).drop
+    assert (same.low, same.value, same.high) == (0, 0, 0)
+
+
+def test_the_interval_of_two_areas_holds_what_drawing_anew_gives() -> None:
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 2, 400)
+    first = labels + random.normal(0, 1.5, 400)
+    second = first + random.normal(0, 0.7, 400)
+    before, after, drop = paired_auc(first, second, labels == 1)
+    drawn = []
+    for _ in range(500):
+        rows = random.integers(0, 400, 400)
+        one, other, _ = paired_auc(first[rows], second[rows], labels[rows] == 1)
+        drawn.append(one - other)
+    assert drop.value == pytest.approx(before - after)
+    assert (drop.high - drop.low) / 2 == pytest.approx(1.96 * np.std(drawn), rel=0.15)
+
+
+def test_log_loss_is_that_of_logits_and_of_probabilities() -> None:
+    logits = np.log(RIGHT / (1 - RIGHT))
+    expected = -np.log(np.where(LABELS == 1, RIGHT[:, 0], 1 - RIGHT[:, 0])).mean()
+    for threshold, scores_ in ((0.5, RIGHT), (0.0, logits)):
+        found = binary(Metric.LOG_LOSS, threshold, scores_, scores_)
+        assert found.original == pytest.approx(expected, rel=1e-5)
+        assert found.drop.value == 0
+    sure = binary(Metric.LOG_LOSS, 0.5, RIGHT, 1 - RIGHT.round())
+    assert sure.result == pytest.approx(-np.log(1e-15))
+
+
+def test_what_cannot_be_ranked_is_refused() -> None:
+    meter = meter_for({"y": RIGHT}, LABELS, 1, {"y": 0.0}, Metric.AUC)
+    meter.add({"y": RIGHT}, {"y": RIGHT}, np.ones(6, np.int64))
+    with pytest.raises(OneClassOnly, match="All 6 labels are 1"):
+        meter.accuracy()
+    with pytest.raises(LabelsFitNoOutput):
+        meter_for({"y": scores(0, 1)}, np.array([0, 1]), 1, {"y": 0.0}, Metric.AUC)
+
+
+def test_an_embedding_decides_nothing() -> None:
+    meter = FidelityMeter(synthetic=False, metric=Metric.COSINE)
+    meter.add({"y": scores(0, 1)}, {"y": scores(0, 2)}, 2)
+    assert meter.fidelity().agreement is None
+
+
+def test_a_sequence_decides_at_each_position() -> None:
+    original, result = np.stack([scores(0, 1, 2, 0)] * 2), np.stack([scores(0, 1, 2, 0), scores(0, 1, 0, 2)])
+    meter = FidelityMeter(synthetic=False, metric=Metric.POSITIONS)
+    meter.add({"y": original}, {"y": result}, 2)
+    agreement = meter.fidelity().agreement
+    assert agreement is not None
+    assert agreement.value == pytest.approx(75)
+    empty = FidelityMeter(synthetic=False, metric=Metric.POSITIONS)
+    empty.add({"y": scores(0, 1)}, {"y": scores(0, 1)}, 2)
+    with pytest.raises(NoDecision, match="positions"):
+        empty.fidelity()

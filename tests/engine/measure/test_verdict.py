@@ -4,7 +4,8 @@ import pytest
 
 from tests.engine.report.factory import accuracy, fidelity, latency, measured
 from whetstone.contract.jobs import Assurance, Budget, Objective
-from whetstone.contract.reports import Conditions, Estimate, Metric, VerdictKind
+from whetstone.contract.metrics import Metric
+from whetstone.contract.reports import Conditions, Estimate, VerdictKind
 from workers.engine.measure.verdict import Evidence, judge
 
 FASTER = Estimate(value=2, low=1.9, high=2.1)

@@ -6,6 +6,7 @@ import numpy as np
 
 from whetstone.contract.failures import Failure, FailureCode
 from whetstone.contract.learning import Finetune
+from whetstone.contract.metrics import Metric
 from whetstone.contract.passes import Simplify
 from whetstone.contract.provenance import Delivery, Descriptor, Digest, Statement
 from whetstone.contract.pruning import Prune
@@ -24,7 +25,6 @@ from whetstone.contract.reports import (
     Latency,
     LayerChange,
     Measured,
-    Metric,
     OperatorTime,
     PassReport,
     Percentile,

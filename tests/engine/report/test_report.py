@@ -9,6 +9,7 @@ import pytest
 
 from tests.engine.report import factory
 from whetstone.contract.failures import Failure, FailureCode
+from whetstone.contract.metrics import Metric
 from whetstone.contract.reports import (
     Confusion,
     Curve,
@@ -17,7 +18,6 @@ from whetstone.contract.reports import (
     Flips,
     JobReport,
     LayerFate,
-    Metric,
     Verdict,
     VerdictKind,
 )

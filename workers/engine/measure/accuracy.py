@@ -6,12 +6,15 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from whetstone.contract.reports import Accuracy, ClassAccuracy, Confusion, Flips, Metric
+from whetstone.contract.metrics import Metric
+from whetstone.contract.reports import Accuracy, ClassAccuracy, Confusion, Flips
 from workers.engine.data.errors import DatasetMismatch
-from workers.engine.measure.decision import Decision, class_decision
+from workers.engine.measure.decision import TWO_CLASSES, Decision, class_decision, number_decision
+from workers.engine.measure.ranking import paired_auc
 from workers.engine.measure.statistics import paired_difference, paired_rise, scaled
 from workers.engine.targets.runtime import Array, Arrays
 
+TINY = 1e-15
 POINTS = 100
 """Percentage points in a proportion of one."""
 
@@ -24,8 +27,14 @@ class LabelsFitNoOutput(DatasetMismatch):
 
     hint = (
         "Integer labels need an output of shape [N, classes], or [N, 1] for two classes, float labels one of their own "
-        "shape; or leave them out."
+        "shape; or leave them out. `auc` and `log_loss` need labels 0 and 1 and an output of one number a sample."
     )
+
+
+class OneClassOnly(DatasetMismatch):
+    """All labels are the same, so no area under a curve can be told from them."""
+
+    hint = "Put samples of both classes into the test and the calibration split, or choose the metric `log_loss`."
 
 
 class ClassMeter:
@@ -98,18 +107,62 @@ class ErrorMeter:
         )
 
 
+class BinaryMeter:
+    """Area under the ROC curve, or log-loss, of one number for each sample: a logit, or a probability where the
+    decision's threshold is that of one. Integer labels 0 and 1, shape [N].
+    """
+
+    def __init__(self, decision: Decision, metric: Metric) -> None:
+        self._decision, self._metric = decision, metric
+        self._labels: list[Array] = []
+        self._original: list[NDArray[np.float64]] = []
+        self._result: list[NDArray[np.float64]] = []
+
+    def add(self, original: Arrays, result: Arrays, labels: Array) -> None:
+        self._labels.append(labels)
+        for outputs, found in ((original, self._original), (result, self._result)):
+            found.append(outputs[self._decision.output].reshape(len(labels)).astype(np.float64))
+
+    def accuracy(self) -> Accuracy:
+        """Raises OneClassOnly, for the area."""
+        labels, original, result = map(np.concatenate, (self._labels, self._original, self._result))
+        if self._metric is Metric.AUC:
+            if labels.min() == labels.max():
+                raise OneClassOnly(f"All {len(labels)} labels are {labels[0]}.")
+            before, after, drop = paired_auc(original, result, labels == 1)
+            drop = scaled(drop, POINTS)
+        else:
+            first, second = (self._log_losses(scores, labels) for scores in (original, result))
+            before, after, drop = float(first.mean()), float(second.mean()), paired_rise(first, second)
+        return Accuracy(metric=self._metric, samples=len(labels), original=before, result=after, drop=drop)
+
+    def _log_losses(self, scores: NDArray[np.float64], labels: Array) -> NDArray[np.float64]:
+        """The negative log-likelihood of each label; a probability of 0 or 1 counts as one that is TINY away."""
+        if self._decision.is_probability:
+            likely = np.where(labels == 1, scores, 1 - scores)
+            return np.asarray(-np.log(np.clip(likely, TINY, 1)))
+        return np.asarray(np.logaddexp(0, np.where(labels == 1, -scores, scores)))
+
+
+Meter = ClassMeter | ErrorMeter | BinaryMeter
+
+
 def meter_for(
-    outputs: Arrays, labels: Array, largest_label: float, thresholds: Mapping[str, float]
-) -> ClassMeter | ErrorMeter:
-    """Find what to compare, from the outputs and labels of one batch.
+    outputs: Arrays, labels: Array, largest_label: float, thresholds: Mapping[str, float], metric: Metric | None = None
+) -> Meter:
+    """Find what to compare, from the outputs and labels of one batch; `metric` None is accuracy for integer labels.
 
     Raises: LabelsFitNoOutput.
     """
     classes = np.issubdtype(labels.dtype, np.integer)
     wanted = max(2, int(largest_label) + 1)
-    if classes and (decision := class_decision(outputs, len(labels), wanted, thresholds)):
-        return ClassMeter(decision)
-    if not classes and (alike := _output_like(labels, outputs)):
+    if metric is not None and metric.is_binary:
+        if classes and wanted == TWO_CLASSES and (decision := number_decision(outputs, len(labels), thresholds)):
+            return BinaryMeter(decision, metric)
+    elif classes and metric is not Metric.MSE:
+        if decision := class_decision(outputs, len(labels), wanted, thresholds):
+            return ClassMeter(decision)
+    elif not classes and metric is not Metric.ACCURACY and (alike := _output_like(labels, outputs)):
         return ErrorMeter(alike)
     shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in outputs.items())
     upto = f" up to {largest_label:g}" if classes else ""

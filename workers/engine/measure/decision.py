@@ -13,6 +13,7 @@ DECISION_RANK = 2
 TWO_CLASSES = 2
 PASS_ON = {"Identity", "Cast", "Flatten", "Reshape", "Squeeze", "Unsqueeze"}
 PROBABILITIES = {"Sigmoid", "HardSigmoid"}
+MIDDLE = 0.5
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,11 @@ class Decision:
 
     output: str
     threshold: float | None = None
+
+    @property
+    def is_probability(self) -> bool:
+        """Whether its one number is one; else it is a logit."""
+        return self.threshold == MIDDLE
 
     def of(self, outputs: Arrays) -> NDArray[np.integer]:
         """The class decided for each sample, shape [N]."""
@@ -35,7 +41,7 @@ def thresholds_of(graph: Graph) -> dict[str, float]:
 
     The graph tells which: a probability comes out of a sigmoid.
     """
-    return {output.name: 0.5 if _is_probability(graph, output.name) else 0.0 for output in graph.outputs}
+    return {output.name: MIDDLE if _is_probability(graph, output.name) else 0.0 for output in graph.outputs}
 
 
 def _is_probability(graph: Graph, tensor: str) -> bool:
@@ -49,8 +55,11 @@ def class_decision(outputs: Arrays, samples: int, classes: int, thresholds: Mapp
     """The first float output that can name one of `classes` classes; None where there is none."""
     if wide := decision_output(outputs, samples, classes):
         return Decision(wide)
-    if classes > TWO_CLASSES:
-        return None
+    return None if classes > TWO_CLASSES else number_decision(outputs, samples, thresholds)
+
+
+def number_decision(outputs: Arrays, samples: int, thresholds: Mapping[str, float]) -> Decision | None:
+    """The first float output of one number for each sample; None where there is none."""
     one_each = (name for name, array in outputs.items() if _one_number(array, samples))
     return next((Decision(name, thresholds[name]) for name in one_each if name in thresholds), None)
 
@@ -58,6 +67,16 @@ def class_decision(outputs: Arrays, samples: int, classes: int, thresholds: Mapp
 def decision_output(outputs: Arrays, samples: int, classes: int = TWO_CLASSES) -> str | None:
     """The first float output of shape [samples, at least `classes`]; None where there is none."""
     return next((name for name, array in outputs.items() if _decides(array, samples, classes)), None)
+
+
+def sequence_output(outputs: Arrays, samples: int) -> str | None:
+    """The first float output of shape [samples, T, ..., classes]; None where there is none."""
+    return next((name for name, array in outputs.items() if _decides_along(array, samples)), None)
+
+
+def _decides_along(array: Array, samples: int) -> bool:
+    wide = array.ndim > DECISION_RANK and array.shape[0] == samples and array.shape[-1] >= TWO_CLASSES
+    return wide and np.issubdtype(array.dtype, np.floating)
 
 
 def _decides(array: Array, samples: int, classes: int) -> bool:

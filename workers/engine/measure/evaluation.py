@@ -2,30 +2,37 @@
 
 from collections.abc import Callable, Mapping
 
+from whetstone.contract.metrics import Metric
 from whetstone.contract.reports import Accuracy, Fidelity
-from workers.engine.measure.accuracy import ClassMeter, ErrorMeter, meter_for
+from workers.engine.measure.accuracy import Meter, meter_for
 from workers.engine.measure.feed import Feed
 from workers.engine.measure.fidelity import FidelityMeter
 from workers.engine.targets.runtime import Session
 
 
 def evaluate(
-    original: Session, result: Session, feed: Feed, thresholds: Mapping[str, float], watch: Callable[[int], None]
+    original: Session,
+    result: Session,
+    feed: Feed,
+    thresholds: Mapping[str, float],
+    watch: Callable[[int], None],
+    metric: Metric | None = None,
 ) -> tuple[Accuracy | None, Fidelity]:
     """Run every sample once through each side; `watch` is told how many are done. For `thresholds` see `thresholds_of`.
 
-    Batches have the size that latency is measured at: with dynamic quantization it changes the results.
+    With a `metric` that needs no labels there is no accuracy. Batches have the size that latency is measured at: with
+    dynamic quantization it changes the results.
 
-    Raises: LabelsFitNoOutput, NotFinite, ShapesDiffer.
+    Raises: LabelsFitNoOutput, OneClassOnly, NoDecision, NotFinite, ShapesDiffer.
     """
-    fidelity = FidelityMeter(synthetic=feed.samples is None)
-    task: ClassMeter | ErrorMeter | None = None
-    labels, done = feed.labels, 0
+    fidelity = FidelityMeter(synthetic=feed.samples is None, metric=metric)
+    task: Meter | None = None
+    labels, done = feed.labels if metric is None or metric.needs_labels else None, 0
     for batch in feed.batches():
         expected, got = original.run(batch.inputs), result.run(batch.inputs)
         fidelity.add(expected, got, batch.size)
         if batch.labels is not None and labels is not None:
-            task = task or meter_for(expected, batch.labels, float(labels.max()), thresholds)
+            task = task or meter_for(expected, batch.labels, float(labels.max()), thresholds, metric)
             task.add(expected, got, batch.labels)
         done += batch.size
         watch(done)

@@ -6,9 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whetstone.contract.failures import FailureCode
+from whetstone.contract.metrics import Metric
 from whetstone.contract.reports import Fidelity
+from workers.engine.data.errors import DatasetMismatch
 from workers.engine.errors import EngineError
-from workers.engine.measure.decision import decision_output
+from workers.engine.measure.decision import decision_output, sequence_output
 from workers.engine.measure.statistics import scaled, wilson
 from workers.engine.targets.runtime import Array, Arrays
 
@@ -28,13 +30,23 @@ class ShapesDiffer(EngineError):
     code = FailureCode.RESULT_MISMATCH
 
 
-class FidelityMeter:
-    """Compares all outputs; the first of shape [N, classes] is taken for the decision."""
+class NoDecision(DatasetMismatch):
+    """The metric counts decisions, and the outputs have none of that kind."""
 
-    def __init__(self, *, synthetic: bool) -> None:
-        self._synthetic = synthetic
-        self._samples = 0
-        self._decided = self._agreed = 0
+    hint = "`agreement` needs an output [N, classes], `positions` one of [N, T, classes]; or choose `cosine`."
+
+
+class FidelityMeter:
+    """Compares all outputs; the first of shape [N, classes] is taken for the decision.
+
+    With the metric `positions` it is the first of shape [N, T, ..., classes], which decides at each position; with
+    `cosine` there is none, as entries of an embedding are no classes.
+    """
+
+    def __init__(self, *, synthetic: bool, metric: Metric | None = None) -> None:
+        self._synthetic, self._metric = synthetic, metric
+        self._samples = self._decided = 0
+        self._agreed = 0.0
         self._cosines: list[float] = []
         self._signal = self._noise = self._max_abs_error = 0.0
 
@@ -44,11 +56,21 @@ class FidelityMeter:
         for name, expected in original.items():
             reference, got = comparable(name, expected, result[name])
             self._compare(reference, got, samples)
-        if decision := decision_output(original, samples):
+        find = sequence_output if self._metric is Metric.POSITIONS else decision_output
+        decision = None if self._metric is Metric.COSINE else find(original, samples)
+        if decision is not None:
+            same = original[decision].argmax(axis=-1) == result[decision].argmax(axis=-1)
             self._decided += samples
-            self._agreed += int((original[decision].argmax(axis=1) == result[decision].argmax(axis=1)).sum())
+            self._agreed += float(same.reshape(samples, -1).mean(axis=1).sum())
 
     def fidelity(self) -> Fidelity:
+        """The interval of `agreement` is that of as many yes or no as there are samples: of shares in between, whose
+        positions may depend on each other, it is wide enough.
+
+        Raises: NoDecision, where the metric needs one.
+        """
+        if self._metric in {Metric.AGREEMENT, Metric.POSITIONS} and not self._decided:
+            raise NoDecision(f"No output of the model decides as the metric `{self._metric}` needs it.")
         return Fidelity(
             samples=self._samples,
             synthetic_inputs=self._synthetic,

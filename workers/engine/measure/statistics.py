@@ -77,7 +77,7 @@ def median_interval(values: Sequence[float], confidence: float = INTERVAL) -> Es
     )
 
 
-def wilson(successes: int, count: int, confidence: float = INTERVAL) -> Estimate:
+def wilson(successes: float, count: int, confidence: float = INTERVAL) -> Estimate:
     """A proportion with Wilson's score interval (Wilson 1927), from 0 to 1."""
     z = _z(confidence)
     share = successes / count

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from whetstone.contract.jobs import Assurance, Budget, Objective
-from whetstone.contract.reports import Accuracy, Conditions, Estimate, Fidelity, Measured, Metric, Verdict, VerdictKind
+from whetstone.contract.metrics import Metric
+from whetstone.contract.reports import Accuracy, Conditions, Estimate, Fidelity, Measured, Verdict, VerdictKind
 from workers.engine.measure.statistics import scaled
 
 MEGABYTE = 1_000_000
@@ -12,6 +13,14 @@ MEDIAN = 50
 DEFAULT_MAX_DROP = 0.5
 LEAST_MEMORY_GAIN = 1.02
 """How much less memory a process must take: two starts of the same one differ by a percent."""
+
+
+LOST = {
+    Metric.ACCURACY: "points of accuracy",
+    Metric.MSE: "percent of mean squared error",
+    Metric.AUC: "points of AUC",
+    Metric.LOG_LOSS: "percent of log-loss",
+}
 
 
 @dataclass(frozen=True)
@@ -70,8 +79,7 @@ def loss_of(accuracy: Accuracy | None, fidelity: Fidelity) -> Loss:
     The cosine is a mean without an interval: with `assurance: interval` its estimate is judged.
     """
     if accuracy:
-        points = accuracy.metric is Metric.ACCURACY
-        return Loss(accuracy.drop, "points of accuracy" if points else "percent of mean squared error")
+        return Loss(accuracy.drop, LOST[accuracy.metric])
     if fidelity.agreement:
         return Loss(scaled(fidelity.agreement, -1, shift=100), "points of agreement with the original")
     away = 100 * (1 - fidelity.cosine)

@@ -29,6 +29,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "percent": wording.percent,
     "recipe": wording.recipe,
     "searched": wording.searched,
+    "preset": wording.preset,
     "settings": wording.settings,
     "seconds": wording.seconds,
     "signed": wording.signed,

@@ -5,8 +5,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from whetstone.contract.metrics import Metric
 from whetstone.contract.passes import Pass
-from whetstone.contract.reports import Estimate, Latency, LayerFate, Metric, SearchSummary, TargetReport, VerdictKind
+from whetstone.contract.presets import Preset
+from whetstone.contract.reports import Estimate, Latency, LayerFate, SearchSummary, TargetReport, VerdictKind
 from whetstone.contract.search import Ended
 from whetstone.contract.targets import RuntimeSettings
 from whetstone.contract.tuning import Study, TrialRead, TrialState
@@ -22,6 +24,16 @@ MARKUP = re.compile(r"([\\`*_{}\[\]<>|#&~$])")
 
 NOISY = 0.2
 """The share of the cores' time from which on other work is worth a word."""
+
+METRICS = {
+    Metric.ACCURACY: "Accuracy",
+    Metric.MSE: "Squared error",
+    Metric.AUC: "AUC",
+    Metric.LOG_LOSS: "Log-loss",
+    Metric.AGREEMENT: "Same decision",
+    Metric.POSITIONS: "Same decision at each position",
+    Metric.COSINE: "Cosine similarity",
+}
 
 HEADLINES = {
     VerdictKind.IMPROVED: "Improved",
@@ -135,13 +147,13 @@ class Loss(NamedTuple):
 
 def loss(report: TargetReport) -> Loss:
     """The change of the task metric, or else how close the outputs are to the original's."""
-    if report.accuracy and report.accuracy.metric is Metric.ACCURACY:
+    if report.accuracy and report.accuracy.metric.in_points:
         drop = report.accuracy.drop
         turned = drop.model_copy(update={"low": -drop.high, "high": -drop.low})
-        return Loss("Accuracy", f"{signed(-drop.value)} points", interval(turned, signed))
+        return Loss(METRICS[report.accuracy.metric], f"{signed(-drop.value)} points", interval(turned, signed))
     if report.accuracy:
         rise = report.accuracy.drop
-        return Loss("Squared error", f"{signed(rise.value)}%", interval(rise, signed))
+        return Loss(METRICS[report.accuracy.metric], f"{signed(rise.value)}%", interval(rise, signed))
     if report.fidelity.agreement:
         return Loss("Same decision", f"{report.fidelity.agreement.value:.2f}%", interval(report.fidelity.agreement))
     return Loss("Cosine similarity", f"{report.fidelity.cosine:.5f}", "to the original's outputs")
@@ -193,6 +205,16 @@ def fate(study: Study, trial: TrialRead) -> str:
     words = ["taken" if trial.number == study.chosen else str(trial.state)]
     words += ["on the front"] if trial.number in study.front and len(study.tune.objectives) > 1 else []
     return ", ".join([*words, *(["over the budget"] if trial.over else [])])
+
+
+def preset(used: Preset) -> str:
+    """What the preset of a job said, in a sentence."""
+    judged = f"judged by {METRICS[used.metric].lower()}" if used.metric else "judged by what labels and outputs suggest"
+    learned = ", ".join(config.kind for config in used.augment) or "none"
+    told = f"preset {used.domain}: {judged}, calibrator {used.calibrator}, augmentation {learned}"
+    for what, named in (("first", used.first), ("without", used.without)):
+        told += f", {what} {' and '.join(named)}" if named else ""
+    return f"{told[0].upper()}{told[1:]}."
 
 
 def recipe(passes: Sequence[Pass]) -> str:

@@ -7,6 +7,7 @@ is epochs. That a candidate is quick enough is known before anything is learned,
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from whetstone.contract.augmentation import Augmentation
 from whetstone.contract.learning import CosineRate, EarlyStopping, Finetune
 from whetstone.contract.losses import CrossEntropy, LossTerm, SoftLabels
 from whetstone.contract.quantization import Quantize
@@ -38,12 +39,13 @@ BATCH = 32
 @dataclass(frozen=True)
 class Lessons:
     """What there is to learn from: the job's classes and its original, or the original alone; the search's time; and
-    how many samples a timed call takes.
+    how many samples a timed call takes, and what is done to those that are learned from.
     """
 
     classes: bool
     seconds: float
     batch_size: int = 1
+    augment: tuple[Augmentation, ...] = ()
 
 
 def recovered(board: Board, lessons: Lessons, lossy: Sequence[Recipe]) -> Iterator[Recipe]:
@@ -83,6 +85,7 @@ def _lesson(recipe: Recipe, lessons: Lessons, epochs: int, steps: int) -> Finetu
         warmup_steps=WARMUP_STEPS,
         clip_norm=1.0,
         losses=both if lessons.classes else (),
+        augment=lessons.augment,
         learn_scales=quantized,
         early_stopping=EarlyStopping(patience=3),
     )

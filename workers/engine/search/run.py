@@ -96,16 +96,17 @@ class _Search:
             has_data=samples is not None,
             cores=len(cores) if free else 1,
             lessons=self._lessons(samples),
+            preset=task.preset,
             order=Prior(task.history, task.budget.objective, allowed_drop(task.budget, None)),
         )
 
     def _set_up_targets(self, original: Graph, feed: Feed, cores: tuple[int, ...]) -> dict[Target, Bench]:
         """A target that cannot run the original is left out, and its own step says why. If none can: raises."""
-        benches: dict[Target, Bench] = {}
+        task, benches = self._task, dict[Target, Bench]()
         failure: Exception | None = None
-        for target in self._task.targets:
+        for target in task.targets:
             try:
-                benches[target] = Bench(target, original, feed, self._task.budget, cores, self._folder)
+                benches[target] = Bench(target, original, feed, task.budget, cores, self._folder, task.preset.metric)
             except Exception as error:  # noqa: BLE001 - whatever a runtime says; the others may do well
                 self._tell(Log(line=f"{target} cannot run the original: {reason_of(error)}"[:2000]))
                 failure = error
@@ -119,7 +120,10 @@ class _Search:
         classes = samples.facts().classes or 0
         labelled = samples.has_labels(Split.TRAIN) and classes > TWO_CLASSES
         return Lessons(
-            classes=labelled, seconds=60 * self._task.limit.minutes, batch_size=self._task.measurement.batch_size
+            classes=labelled,
+            seconds=60 * self._task.limit.minutes,
+            batch_size=self._task.measurement.batch_size,
+            augment=self._task.preset.augment,
         )
 
     @property

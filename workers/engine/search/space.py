@@ -6,6 +6,7 @@ from itertools import chain
 
 from whetstone.contract.jobs import Objective
 from whetstone.contract.passes import Simplify
+from whetstone.contract.presets import GENERAL, Preset
 from whetstone.contract.quantization import (
     Activations,
     ActivationType,
@@ -21,6 +22,7 @@ from workers.engine.graph.graph import Graph
 from workers.engine.graph.layers import Layer, layers_of
 from workers.engine.passes.quantizing.quantizer import STATIC_OPS
 from workers.engine.search.board import Board, Recipe
+from workers.engine.search.families import families_of, precedence
 from workers.engine.search.learned import Lessons, recovered
 from workers.engine.search.runtime import settings_for
 from workers.engine.search.structure import smaller_graphs
@@ -40,7 +42,8 @@ class Known:
     """What proposals depend on.
 
     `cores` are those that may be used, one where the measurement says how many threads there are; `lessons` None where
-    nothing can be learned; `order` puts first what did well on the tenant's earlier models.
+    nothing can be learned; `order` puts first what did well on the tenant's earlier models, and where they say nothing
+    the `preset` does.
     """
 
     graph: Graph
@@ -49,6 +52,16 @@ class Known:
     cores: int = 1
     lessons: Lessons | None = None
     order: Order = list
+    preset: Preset = GENERAL
+
+    def choose(self, recipes: Iterable[Recipe]) -> list[Recipe]:
+        """Those that the preset does not leave out, in the order to try them in."""
+        left = [recipe for recipe in recipes if not families_of(recipe) & {*self.preset.without}]
+        return self.order(sorted(left, key=lambda recipe: precedence(recipe, self.preset)))
+
+    def static(self, **told: object) -> Recipe:
+        """int8 with ranges from the calibrator of the preset, unless told otherwise."""
+        return *START, Quantize.model_validate({"calibrator": self.preset.calibrator, **told})
 
 
 def proposals(known: Known) -> Iterator[Proposal]:
@@ -57,10 +70,10 @@ def proposals(known: Known) -> Iterator[Proposal]:
     yield from _settings(known)
     yield from map(_plain, _quantized(known))
     if known.board.budget.objective is Objective.SIZE:
-        yield from map(_plain, known.order(_storage(known)))
+        yield from map(_plain, known.choose(_storage(known)))
     yield from map(_plain, _smaller(known))
     if known.board.budget.objective is not Objective.SIZE:
-        yield from map(_plain, known.order(_storage(known)))
+        yield from map(_plain, known.choose(_storage(known)))
     yield from _settings(known)
 
 
@@ -82,14 +95,13 @@ def _settings(known: Known) -> Iterator[Proposal]:
 def _quantized(known: Known) -> Iterator[Recipe]:
     if not known.has_data:
         dynamic = Quantize(activations=Activations.DYNAMIC)
-        yield from known.order([(*START, dynamic), (*START, dynamic.model_copy(update={"per_channel": False}))])
+        yield from known.choose([(*START, dynamic), (*START, dynamic.model_copy(update={"per_channel": False}))])
         return
-    plain = (*START, Quantize())
-    faster = (*START, Quantize(only_faster=True))
+    plain, faster = known.static(), known.static(only_faster=True)
     first = [plain, faster, (*START, Quantize(activations=Activations.DYNAMIC)), *_gentler(known)]
-    yield from known.order([*first, (*START, Quantize(activation_type=ActivationType.INT8))])
+    yield from known.choose([*first, known.static(activation_type=ActivationType.INT8)])
     if known.board.lossy(plain):
-        yield from known.order(_more_exact(known))
+        yield from known.choose(_more_exact(known))
         if known.lessons:
             yield from recovered(known.board, known.lessons, [plain])
 
@@ -98,26 +110,26 @@ def _gentler(known: Known) -> Iterator[Recipe]:
     """Fewer operators, or layers left in float: for where all of them lose too much, or gain little."""
     light = _light_ops(known.graph)
     if light:
-        yield *START, Quantize(exclude_ops=light)
+        yield known.static(exclude_ops=light)
     heavy = [layer.name for layer in layers_of(known.graph) if layer.op in HEAVY]
     for count in FIRST_LAYERS:
         if len(heavy) > count:
-            yield *START, Quantize(exclude=tuple(dict.fromkeys(heavy[:count])))
+            yield known.static(exclude=tuple(dict.fromkeys(heavy[:count])))
     if len(heavy) > 2:  # noqa: PLR2004 - else nothing would be left
-        yield *START, Quantize(exclude=(heavy[0], heavy[-1]))
+        yield known.static(exclude=(heavy[0], heavy[-1]))
 
 
 def _more_exact(known: Known) -> Iterator[Recipe]:
     """What quantizing does wrong put right, other ranges, and as few layers in float as it takes."""
     if _products(known.graph):
-        yield *START, Quantize(smooth=Smooth())
+        yield known.static(smooth=Smooth())
         yield *START, Quantize(activations=Activations.DYNAMIC, smooth=Smooth())
-    yield *START, Quantize(rounding=Rounding.LEARNED, bias_correction=True)
-    yield *START, Quantize(equalize=True, bias_correction=True)
-    for calibrator in (Calibrator.ENTROPY, Calibrator.MSE, Calibrator.PERCENTILE):
-        yield *START, Quantize(calibrator=calibrator)
-    partial = Partial(max_drop=min(known.board.allowed(), 100.0), max_trials=MOST_SENSITIVE)
-    yield *START, Quantize(partial=partial)
+    yield known.static(rounding=Rounding.LEARNED, bias_correction=True)
+    yield known.static(equalize=True, bias_correction=True)
+    for calibrator in (Calibrator.MINMAX, Calibrator.ENTROPY, Calibrator.MSE, Calibrator.PERCENTILE):
+        yield known.static(calibrator=calibrator)
+    allowed = min(known.board.allowed(), 100.0)
+    yield known.static(partial=Partial(max_drop=allowed, max_trials=MOST_SENSITIVE, metric=known.preset.metric))
 
 
 def _light_ops(graph: Graph) -> tuple[str, ...]:
@@ -129,7 +141,7 @@ def _light_ops(graph: Graph) -> tuple[str, ...]:
 def _smaller(known: Known) -> Iterator[Recipe]:
     """Graphs with less in them: as they are, then with what they lost learned again, then quantized."""
     tried: list[Recipe] = []
-    for recipe in known.order((*START, config) for config in smaller_graphs(known.graph)):
+    for recipe in known.choose((*START, config) for config in smaller_graphs(known.graph)):
         if known.lessons or not any(known.board.lossy(other) for other in tried if _are_kin(other, recipe)):
             yield recipe
             tried.append(recipe)

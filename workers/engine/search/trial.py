@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from whetstone.contract.jobs import Budget, Objective
+from whetstone.contract.metrics import Metric
 from whetstone.contract.targets import AS_USUAL, RuntimeSettings, Target
 from whetstone.contract.trials import Score
 from workers.engine.graph.graph import Graph
@@ -82,10 +83,17 @@ class Bench:
     """One target with the original on it, against which candidates are tried."""
 
     def __init__(
-        self, target: Target, original: Graph, feed: Feed, budget: Budget, cores: tuple[int, ...], scratch: Path
+        self,
+        target: Target,
+        original: Graph,
+        feed: Feed,
+        budget: Budget,
+        cores: tuple[int, ...],
+        scratch: Path,
+        metric: Metric | None = None,
     ) -> None:
         self.target = target
-        self._budget, self._cores = budget, cores
+        self._budget, self._cores, self._metric = budget, cores, metric
         self._folder = scratch / target.replace("/", "-")
         self._thresholds = thresholds_of(original)
         self._inputs = next(iter(feed.batches())).inputs
@@ -106,6 +114,7 @@ class Bench:
     def _part_of(self, feed: Feed, depth: Depth) -> Feed:
         """As many samples as the original can do in the time."""
         in_time = int(feed.batch_size * depth.seconds / quickest(self._original.session.bind(self._inputs)))
+        depth = FULL if self._metric is Metric.AUC else depth  # of rare clicks a few samples may hold none
         return replace(feed, at_most=max(LEAST_SAMPLES, min(depth.samples, in_time)))
 
     def score(self, graph: Graph, settings: RuntimeSettings, hopeful: Callable[[Score], bool]) -> Score:
@@ -137,7 +146,7 @@ class Bench:
         """The score, and the least that is lost with confidence."""
         feed, original = self._feeds[depth], self._outputs[depth]
         original.begin()
-        accuracy, fidelity = evaluate(original, built.session, feed, self._thresholds, lambda _done: None)
+        accuracy, fidelity = evaluate(original, built.session, feed, self._thresholds, lambda _done: None, self._metric)
         drop = loss_of(accuracy, fidelity).drop
         calls = self._original.session.bind(self._inputs), built.session.bind(self._inputs)
         times = compare_briefly(*calls, depth.rounds, depth.seconds)

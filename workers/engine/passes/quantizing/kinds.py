@@ -167,7 +167,14 @@ def _search(original: Graph, prepared: Prepared, config: Quantize, kind: Kind, c
     context, calibration = prepared.context, prepared.samples
     samples = calibration.samples
     largest = float(samples.labels(Split.CALIBRATION).max()) if samples.has_labels(Split.CALIBRATION) else 0.0
-    judge = Judge(original, lambda: calibration.batches(labels=True), largest, context.scratch, context.threads)
+    judge = Judge(
+        original,
+        lambda: calibration.batches(labels=True),
+        largest,
+        context.scratch,
+        context.threads,
+        config.partial.metric,
+    )
     names = list(dict.fromkeys(kind.layers))
 
     started = monotonic()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from whetstone.contract.metrics import Metric
 from whetstone.contract.quantization import Partial
 from workers.engine.data.samples import Batch
 from workers.engine.graph.graph import Graph
@@ -52,8 +53,9 @@ class Judge:
         largest_label: float,
         scratch: Path,
         threads: int,
+        metric: Metric | None = None,
     ) -> None:
-        self._batches, self._largest_label = batches, largest_label
+        self._batches, self._largest_label, self._metric = batches, largest_label, metric
         self._scratch, self._threads = scratch, threads
         self._thresholds = thresholds_of(original)
         self._reference = self._session(original)
@@ -76,15 +78,20 @@ class Judge:
         return error / max(signal, SILENCE)
 
     def drop(self, graph: Graph) -> float:
-        """What is lost: points of accuracy by labels, else points of agreement, else percent of cosine similarity."""
+        """What is lost by the metric; without one: points of accuracy by labels, else points of agreement, else percent
+        of cosine similarity.
+        """
         session, task = self._session(graph), None
-        fidelity = FidelityMeter(synthetic=False)
+        fidelity = FidelityMeter(synthetic=False, metric=self._metric)
+        labelled = self._metric is None or self._metric.needs_labels
         for batch in self._batches():
             expected, got = self._reference.run(batch.inputs), session.run(batch.inputs)
             fidelity.add(expected, got, batch.size)
-            if batch.labels is not None:
+            if batch.labels is not None and labelled:
                 try:
-                    task = task or meter_for(expected, batch.labels, self._largest_label, self._thresholds)
+                    task = task or meter_for(
+                        expected, batch.labels, self._largest_label, self._thresholds, self._metric
+                    )
                 except LabelsFitNoOutput:
                     continue
                 task.add(expected, got, batch.labels)
