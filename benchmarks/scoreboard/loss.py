@@ -14,10 +14,10 @@ from whetstone.contract.reports import Accuracy, Fidelity
 from whetstone.contract.targets import Target
 from workers.engine.data.samples import open_dataset
 from workers.engine.importers.detect import open_model
-from workers.engine.measure.decision import thresholds_of
 from workers.engine.measure.evaluation import evaluate
 from workers.engine.measure.feed import Feed
 from workers.engine.measure.latency import cores_for
+from workers.engine.measure.reading import reading_of
 from workers.engine.measure.verdict import loss_of
 from workers.engine.targets.choose import runtime_for
 from workers.engine.targets.runtime import Array, Arrays, Session
@@ -54,7 +54,7 @@ class Judge:
 
     def __init__(self, model: Path, data: Path, scratch: Path) -> None:
         graph = open_model(model, scratch)
-        self._thresholds, self._threads = thresholds_of(graph), len(cores_for(None))
+        self._reading, self._threads = reading_of(graph), len(cores_for(None))
         self.feed = Feed(graph.inputs, 1, {}, open_dataset(data, scratch))
         self._replay = Replay(runtime_for(Target.ONNXRUNTIME_CPU).load(model, self._threads), self.feed)
 
@@ -63,7 +63,7 @@ class Judge:
         scratch.mkdir(parents=True, exist_ok=True)
         runtime = runtime_for(target)
         session = runtime.load(runtime.unpack(artifact, scratch), self._threads)
-        found = evaluate(self._replay.rewound(), session, self.feed, self._thresholds, lambda _done: None)
+        found = evaluate(self._replay.rewound(), session, self.feed, self._reading, lambda _done: None)
         return _relative(*found)
 
 

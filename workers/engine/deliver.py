@@ -17,12 +17,12 @@ from workers.engine.graph.graph import Graph
 from workers.engine.graph.session import Session as Reference
 from workers.engine.importers.detect import open_model
 from workers.engine.measure.conversion import tolerance_for, verify
-from workers.engine.measure.decision import thresholds_of
 from workers.engine.measure.environment import describe
 from workers.engine.measure.evaluation import evaluate
 from workers.engine.measure.feed import Feed
 from workers.engine.measure.latency import Contest, Timing, cores_for, measure
 from workers.engine.measure.layers import fates
+from workers.engine.measure.reading import Reading, reading_of
 from workers.engine.measure.toolchain import toolchain
 from workers.engine.measure.verdict import Evidence, judge
 from workers.engine.request import Done, MadeFile, Message, Progress, Request
@@ -50,12 +50,12 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Source:
-    """The tenant's model as one graph file, what both sides are fed, and how outputs of one number are read."""
+    """The tenant's model as one graph file, what both sides are fed, and how their outputs are read."""
 
     file: Path
     feed: Feed
     graph: Graph
-    thresholds: dict[str, float]
+    reading: Reading
 
 
 class Stage:
@@ -137,7 +137,7 @@ class _Trial:
         result = self._convert(graph, name, settings)
         sides = [self.original, result]
         comparing = Stage(tell, start, middle, f"comparing the outputs of the {name}")
-        accuracy, fidelity = _evaluate(sides, task, feed, self._source.thresholds, comparing)
+        accuracy, fidelity = _evaluate(sides, task, feed, self._source.reading, comparing)
         contest = Contest(task.target, sides[0].file, sides[1].file, next(feed.batches()).inputs, settings)
         measuring = Stage(tell, middle, end, f"measuring the {name}")
         timing = _time(contest, task.measurement, self._request.scratch / f"{name}-timing", measuring)
@@ -162,7 +162,9 @@ class _Trial:
             samples=few.count,
             whole=self._feed.count,
             largest_label=None if few.labels is None else float(few.labels.max()),
-            thresholds=self._source.thresholds,
+            thresholds=self._source.reading.thresholds,
+            metric=self._source.reading.metric,
+            compared=self._source.reading.without_labels,
         )
         return pack(Pair(self.original.file, judged.result.file), agreement, few, kit, self._request.scratch)
 
@@ -175,7 +177,7 @@ def _source(request: Request, task: Deliver) -> Source:
     feed.check()
     path = request.scratch / "original.onnx"
     graph.save(path)
-    return Source(path, feed, graph, thresholds_of(graph))
+    return Source(path, feed, graph, reading_of(graph, task.preset.metric))
 
 
 def _convert(
@@ -197,18 +199,11 @@ def _time(contest: Contest, how: Measurement, scratch: Path, stage: Stage) -> Ti
 
 
 def _evaluate(
-    sides: list[Candidate], task: Deliver, feed: Feed, thresholds: dict[str, float], stage: Stage
+    sides: list[Candidate], task: Deliver, feed: Feed, reading: Reading, stage: Stage
 ) -> tuple[Accuracy | None, Fidelity]:
     threads = len(cores_for(task.measurement.threads))
     original, result = (runtime_for(task.target, side.settings).load(side.unpacked, threads) for side in sides)
-    return evaluate(
-        original,
-        result,
-        feed,
-        thresholds,
-        lambda done: stage.at(done / feed.count, samples=done),
-        task.preset.metric,
-    )
+    return evaluate(original, result, feed, reading, lambda done: stage.at(done / feed.count, samples=done))
 
 
 def _hand_over(winner: Candidate, target: Target, outputs: Path) -> Iterator[MadeFile]:

@@ -12,6 +12,7 @@ from workers.engine.measure.accuracy import ClassMeter, ErrorMeter, LabelsFitNoO
 from workers.engine.measure.decision import Decision, decision_output, thresholds_of
 from workers.engine.measure.fidelity import FidelityMeter, NoDecision, NotFinite, ShapesDiffer
 from workers.engine.measure.ranking import paired_auc
+from workers.engine.measure.reading import Reading, reading_of
 
 Floats = NDArray[np.float32]
 
@@ -56,10 +57,10 @@ def test_labels_choose_what_is_compared() -> None:
         "few": np.zeros((4, 2), np.float32),
         "logits": scores(0, 1, 2, 0),
     }
-    meter = meter_for(outputs, np.array([0, 1, 2, 0]), 2, {})
+    meter = meter_for(outputs, np.array([0, 1, 2, 0]), 2, Reading({}))
     assert isinstance(meter, ClassMeter)
     assert meter._decision == Decision("logits")
-    meter = meter_for(outputs, np.zeros((4, 2), np.float32), 0, {})
+    meter = meter_for(outputs, np.zeros((4, 2), np.float32), 0, Reading({}))
     assert isinstance(meter, ErrorMeter)
     assert meter._output == "few"
 
@@ -67,7 +68,7 @@ def test_labels_choose_what_is_compared() -> None:
 @pytest.mark.parametrize("labels", [np.array([0, 7]), np.zeros((2, 5), np.float32)])
 def test_labels_that_fit_no_output_are_refused(labels: NDArray[np.generic]) -> None:
     with pytest.raises(LabelsFitNoOutput, match=r"fit no output of the model: y \[2, 3\]"):
-        meter_for({"y": scores(0, 1)}, labels, 7, {"y": 0.0})
+        meter_for({"y": scores(0, 1)}, labels, 7, Reading({"y": 0.0}))
 
 
 def test_a_decision_is_a_row_of_scores_per_sample() -> None:
@@ -84,7 +85,7 @@ def test_one_number_decides_between_two_classes(last: str, threshold: float) -> 
     thresholds = thresholds_of(Graph(models.parsed(body)))
     assert thresholds == {"y": threshold}
     outputs = {"y": np.array([[0.2], [0.7], [-3.0], [0.4]], np.float32)}
-    meter = meter_for(outputs, np.array([0, 1, 0, 1]), 1, thresholds)
+    meter = meter_for(outputs, np.array([0, 1, 0, 1]), 1, Reading(thresholds))
     meter.add(outputs, {"y": -outputs["y"]}, np.array([0, 1, 0, 1]))
     assert meter.accuracy().original == 0.75
     assert Decision("y", threshold).of(outputs).tolist() == ([0, 1, 0, 0] if threshold else [1, 1, 0, 1])
@@ -146,7 +147,7 @@ WRONG = floats(0.1, 0.75, 0.8, 0.9, 0.3, 0.7).reshape(-1, 1)
 
 
 def binary(metric: Metric, threshold: float, original: Floats, result: Floats) -> Accuracy:
-    meter = meter_for({"y": original}, LABELS, 1, {"y": threshold}, metric)
+    meter = meter_for({"y": original}, LABELS, 1, Reading({"y": threshold}, metric))
     for rows in (slice(0, 2), slice(2, 6)):
         meter.add({"y": original[rows]}, {"y": result[rows]}, LABELS[rows])
     return meter.accuracy()
@@ -189,12 +190,12 @@ def test_log_loss_is_that_of_logits_and_of_probabilities() -> None:
 
 
 def test_what_cannot_be_ranked_is_refused() -> None:
-    meter = meter_for({"y": RIGHT}, LABELS, 1, {"y": 0.0}, Metric.AUC)
+    meter = meter_for({"y": RIGHT}, LABELS, 1, Reading({"y": 0.0}, Metric.AUC))
     meter.add({"y": RIGHT}, {"y": RIGHT}, np.ones(6, np.int64))
     with pytest.raises(OneClassOnly, match="All 6 labels are 1"):
         meter.accuracy()
     with pytest.raises(LabelsFitNoOutput):
-        meter_for({"y": scores(0, 1)}, np.array([0, 1]), 1, {"y": 0.0}, Metric.AUC)
+        meter_for({"y": scores(0, 1)}, np.array([0, 1]), 1, Reading({"y": 0.0}, Metric.AUC))
 
 
 def test_an_embedding_decides_nothing() -> None:
@@ -214,3 +215,22 @@ def test_a_sequence_decides_at_each_position() -> None:
     empty.add({"y": scores(0, 1)}, {"y": scores(0, 1)}, 2)
     with pytest.raises(NoDecision, match="positions"):
         empty.fidelity()
+
+
+@pytest.mark.parametrize(
+    ("last", "embeds"),
+    [
+        ("y = MatMul(x, w)", False),
+        ("z = MatMul(x, w) y = Softmax<axis = 1>(z)", False),
+        ("z = MatMul(x, w) y = Tanh(z)", True),
+        ("z = MatMul(x, w) y = LpNormalization<axis = 1>(z)", True),
+        ("z = MatMul(x, w) n = ReduceL2<axes = [1]>(z) c = Clip(n, low) y = Div(z, c)", True),
+        ("z = MatMul(x, w) y = Div(z, low)", False),
+    ],
+)
+def test_the_graph_tells_an_embedding_from_scores(last: str, embeds: bool) -> None:  # noqa: FBT001 - a fact
+    weights = "float[3,2] w = {1, 1, 1, 0, 0, 0}, float low = {0.001}"
+    reading = reading_of(Graph(models.parsed(f"g (float[N,3] x) => (float[N,2] y) <{weights}> {{ {last} }}")))
+    assert reading.embeds == embeds
+    assert reading.without_labels is (Metric.COSINE if embeds else None)
+    assert reading.by_labels

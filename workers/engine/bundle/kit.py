@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
+from whetstone.contract.metrics import Metric
 from whetstone.contract.models import TensorFacts
 from whetstone.contract.steps import PackedFile
 from whetstone.contract.targets import RuntimeSettings, Target
@@ -30,7 +31,7 @@ class Agreement(Contract):
 
     `samples.npz` holds `whole` or fewer samples: `g{group}_i{input}` are batches of one shape, stacked, the inputs in
     the order given here, and `g{group}_labels` what is right. `thresholds`: where an output of one number for each
-    sample turns from class 0 to class 1.
+    sample turns from class 0 to class 1. `metric` and `compared` are what is judged by labels and without.
     """
 
     target: Target
@@ -44,6 +45,8 @@ class Agreement(Contract):
     whole: int
     largest_label: float | None
     thresholds: dict[str, float]
+    metric: Metric | None = None
+    compared: Metric | None = None
 
 
 @dataclass(frozen=True)

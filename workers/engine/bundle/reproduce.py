@@ -29,6 +29,7 @@ HERE = Path(__file__).resolve().parent
 BURST_SECONDS = 0.05
 REST_SECONDS = 0.005  # the thread pool of one side spins on for a while, and would slow the other
 Z95 = 1.959963984540054
+WITHOUT_LABELS = ("agreement", "positions", "cosine")
 
 Outputs = dict[str, Any]
 
@@ -136,6 +137,48 @@ def squared_errors(outputs: Outputs, labels: Any) -> Any:
     return (error**2).mean(axis=1)
 
 
+def one_number(outputs: Outputs, samples: int, contract: dict[str, Any]) -> tuple[Any, bool]:
+    """A logit or a probability for each sample, and which it is."""
+    told = ((name, array) for name, array in outputs.items() if name in contract["thresholds"])
+    name, array = next((name, array) for name, array in told if array.dtype.kind == "f" and array.size == samples)
+    return array.reshape(samples).astype(np.float64), contract["thresholds"][name] == 0.5  # noqa: PLR2004 - a half
+
+
+def scored(metric: str, outputs: Outputs, labels: Any, contract: dict[str, Any]) -> Any:
+    """What the metric makes of each sample."""
+    if metric == "mse":
+        return squared_errors(outputs, labels)
+    if metric == "accuracy":
+        return decision(outputs, len(labels), contract, max(2, int(contract["largest_label"]) + 1)) == labels
+    numbers, are_probabilities = one_number(outputs, len(labels), contract)
+    if metric == "auc":
+        return np.stack([numbers, labels], axis=1)
+    if are_probabilities:
+        return -np.log(np.clip(np.where(labels == 1, numbers, 1 - numbers), 1e-15, 1))
+    return np.logaddexp(0, np.where(labels == 1, -numbers, numbers))
+
+
+def summary(metric: str, found: Any) -> float:
+    """The mean; for auc the share of pairs of a positive and a negative that are in order, equal ones counting half."""
+    if metric != "auc":
+        return float(found.mean())
+    up, down = found[found[:, 1] == 1, 0], np.sort(found[found[:, 1] != 1, 0])
+    if not len(up) or not len(down):
+        return math.nan
+    ends = [np.searchsorted(down, up, side) for side in ("left", "right")]
+    return float((ends[0] + ends[1]).mean() / 2 / len(down))
+
+
+def decided_by(outputs: Outputs, samples: int, contract: dict[str, Any]) -> Any:
+    """What is compared of the decisions of both: of samples, or of each position of a sequence; else None."""
+    if contract["compared"] == "cosine":
+        return None
+    if contract["compared"] != "positions":
+        return decision(outputs, samples, {"thresholds": {}}, 2)
+    wide = (array for array in outputs.values() if array.dtype.kind == "f" and array.ndim > 2)  # noqa: PLR2004 - [N, T, …]
+    return next(array.argmax(axis=-1).reshape(samples, -1) for array in wide if array.shape[-1] > 1)
+
+
 def quality(original: Any, result: Any, contract: dict[str, Any]) -> dict[str, float]:
     """Accuracy or error of both where there are labels, and how alike the outputs are."""
     scores: tuple[list[Any], list[Any]] = ([], [])
@@ -143,15 +186,13 @@ def quality(original: Any, result: Any, contract: dict[str, Any]) -> dict[str, f
     for inputs, labels in batches(contract):
         both = original.run(inputs), result.run(inputs)
         samples = contract["batch_size"] if labels is None else len(labels)
-        if labels is not None:
-            metric = "accuracy" if np.issubdtype(labels.dtype, np.integer) else "mse"
+        if labels is not None and contract["metric"] not in WITHOUT_LABELS:
+            metric = contract["metric"] or ("accuracy" if np.issubdtype(labels.dtype, np.integer) else "mse")
             for side, outputs in zip(scores, both, strict=True):
-                classes = max(2, int(contract["largest_label"]) + 1)
-                right = decision(outputs, samples, contract, classes) == labels if metric == "accuracy" else None
-                side.append(squared_errors(outputs, labels) if right is None else right)
-        decided = [decision(outputs, samples, {"thresholds": {}}, 2) for outputs in both]
+                side.append(scored(metric, outputs, labels, contract))
+        decided = [decided_by(outputs, samples, contract) for outputs in both]
         if decided[0] is not None:
-            agreed.append(decided[0] == decided[1])
+            agreed.append((decided[0] == decided[1]).reshape(samples, -1).mean(axis=1))
         for name, expected in both[0].items():
             one, other = (_finite(array, samples) for array in (expected, both[1][name]))
             signal, noise = signal + float((one**2).sum()), noise + float(((one - other) ** 2).sum())
@@ -161,7 +202,7 @@ def quality(original: Any, result: Any, contract: dict[str, Any]) -> dict[str, f
     found = {"cosine": float(np.concatenate(cosines).mean())}
     if metric:
         found |= {
-            f"{metric}, {side}": float(np.concatenate(score).mean())
+            f"{metric}, {side}": summary(metric, np.concatenate(score))
             for side, score in zip(("original", "result"), scores, strict=True)
         }
     if agreed:

@@ -1,7 +1,6 @@
 """The task metric of original and result on the same labelled samples, fed batch by batch."""
 
 from collections import Counter
-from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +10,7 @@ from whetstone.contract.reports import Accuracy, ClassAccuracy, Confusion, Flips
 from workers.engine.data.errors import DatasetMismatch
 from workers.engine.measure.decision import TWO_CLASSES, Decision, class_decision, number_decision
 from workers.engine.measure.ranking import paired_auc
+from workers.engine.measure.reading import Reading
 from workers.engine.measure.statistics import paired_difference, paired_rise, scaled
 from workers.engine.targets.runtime import Array, Arrays
 
@@ -147,13 +147,12 @@ class BinaryMeter:
 Meter = ClassMeter | ErrorMeter | BinaryMeter
 
 
-def meter_for(
-    outputs: Arrays, labels: Array, largest_label: float, thresholds: Mapping[str, float], metric: Metric | None = None
-) -> Meter:
-    """Find what to compare, from the outputs and labels of one batch; `metric` None is accuracy for integer labels.
+def meter_for(outputs: Arrays, labels: Array, largest_label: float, reading: Reading) -> Meter:
+    """Find what to compare, from the outputs and labels of one batch; without a metric integer labels are classes.
 
     Raises: LabelsFitNoOutput.
     """
+    metric, thresholds = reading.metric, reading.thresholds
     classes = np.issubdtype(labels.dtype, np.integer)
     wanted = max(2, int(largest_label) + 1)
     if metric is not None and metric.is_binary:

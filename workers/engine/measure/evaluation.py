@@ -1,38 +1,33 @@
 """One pass over the samples through both delivered files: accuracy where there are labels, fidelity always."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-from whetstone.contract.metrics import Metric
 from whetstone.contract.reports import Accuracy, Fidelity
 from workers.engine.measure.accuracy import Meter, meter_for
 from workers.engine.measure.feed import Feed
 from workers.engine.measure.fidelity import FidelityMeter
+from workers.engine.measure.reading import Reading
 from workers.engine.targets.runtime import Session
 
 
 def evaluate(
-    original: Session,
-    result: Session,
-    feed: Feed,
-    thresholds: Mapping[str, float],
-    watch: Callable[[int], None],
-    metric: Metric | None = None,
+    original: Session, result: Session, feed: Feed, reading: Reading, watch: Callable[[int], None]
 ) -> tuple[Accuracy | None, Fidelity]:
-    """Run every sample once through each side; `watch` is told how many are done. For `thresholds` see `thresholds_of`.
+    """Run every sample once through each side; `watch` is told how many are done.
 
-    With a `metric` that needs no labels there is no accuracy. Batches have the size that latency is measured at: with
+    With a metric that needs no labels there is no accuracy. Batches have the size that latency is measured at: with
     dynamic quantization it changes the results.
 
     Raises: LabelsFitNoOutput, OneClassOnly, NoDecision, NotFinite, ShapesDiffer.
     """
-    fidelity = FidelityMeter(synthetic=feed.samples is None, metric=metric)
+    fidelity = FidelityMeter(synthetic=feed.samples is None, metric=reading.without_labels)
     task: Meter | None = None
-    labels, done = feed.labels if metric is None or metric.needs_labels else None, 0
+    labels, done = feed.labels if reading.by_labels else None, 0
     for batch in feed.batches():
         expected, got = original.run(batch.inputs), result.run(batch.inputs)
         fidelity.add(expected, got, batch.size)
         if batch.labels is not None and labels is not None:
-            task = task or meter_for(expected, batch.labels, float(labels.max()), thresholds, metric)
+            task = task or meter_for(expected, batch.labels, float(labels.max()), reading)
             task.add(expected, got, batch.labels)
         done += batch.size
         watch(done)

@@ -12,10 +12,10 @@ from whetstone.contract.metrics import Metric
 from whetstone.contract.targets import AS_USUAL, RuntimeSettings, Target
 from whetstone.contract.trials import Score
 from workers.engine.graph.graph import Graph
-from workers.engine.measure.decision import thresholds_of
 from workers.engine.measure.evaluation import evaluate
 from workers.engine.measure.feed import Feed
 from workers.engine.measure.quick import LEAST_ROUNDS, compare_briefly, quickest
+from workers.engine.measure.reading import reading_of
 from workers.engine.measure.side import Side
 from workers.engine.measure.verdict import allowed_drop, loss_of
 from workers.engine.targets.choose import delivered_name, runtime_for
@@ -93,9 +93,9 @@ class Bench:
         metric: Metric | None = None,
     ) -> None:
         self.target = target
-        self._budget, self._cores, self._metric = budget, cores, metric
+        self._budget, self._cores = budget, cores
         self._folder = scratch / target.replace("/", "-")
-        self._thresholds = thresholds_of(original)
+        self._reading = reading_of(original, metric)
         self._inputs = next(iter(feed.batches())).inputs
         self._original = self._build(original, self._folder / "original", AS_USUAL)
         self._feeds = {depth: self._part_of(feed, depth) for depth in (BRIEF, FULL, HARDLY_TIMED)}
@@ -114,7 +114,7 @@ class Bench:
     def _part_of(self, feed: Feed, depth: Depth) -> Feed:
         """As many samples as the original can do in the time."""
         in_time = int(feed.batch_size * depth.seconds / quickest(self._original.session.bind(self._inputs)))
-        depth = FULL if self._metric is Metric.AUC else depth  # of rare clicks a few samples may hold none
+        depth = FULL if self._reading.metric is Metric.AUC else depth  # of rare clicks a few samples may hold none
         return replace(feed, at_most=max(LEAST_SAMPLES, min(depth.samples, in_time)))
 
     def score(self, graph: Graph, settings: RuntimeSettings, hopeful: Callable[[Score], bool]) -> Score:
@@ -146,7 +146,7 @@ class Bench:
         """The score, and the least that is lost with confidence."""
         feed, original = self._feeds[depth], self._outputs[depth]
         original.begin()
-        accuracy, fidelity = evaluate(original, built.session, feed, self._thresholds, lambda _done: None, self._metric)
+        accuracy, fidelity = evaluate(original, built.session, feed, self._reading, lambda _done: None)
         drop = loss_of(accuracy, fidelity).drop
         calls = self._original.session.bind(self._inputs), built.session.bind(self._inputs)
         times = compare_briefly(*calls, depth.rounds, depth.seconds)

@@ -12,8 +12,8 @@ from workers.engine.data.samples import Batch
 from workers.engine.graph.graph import Graph
 from workers.engine.graph.session import Session
 from workers.engine.measure.accuracy import LabelsFitNoOutput, meter_for
-from workers.engine.measure.decision import thresholds_of
 from workers.engine.measure.fidelity import FidelityMeter
+from workers.engine.measure.reading import reading_of
 from workers.engine.measure.verdict import loss_of
 
 SENSITIVITY_BATCHES = 2
@@ -55,9 +55,9 @@ class Judge:
         threads: int,
         metric: Metric | None = None,
     ) -> None:
-        self._batches, self._largest_label, self._metric = batches, largest_label, metric
+        self._batches, self._largest_label = batches, largest_label
         self._scratch, self._threads = scratch, threads
-        self._thresholds = thresholds_of(original)
+        self._reading = reading_of(original, metric)
         self._reference = self._session(original)
 
     def _session(self, graph: Graph) -> Session:
@@ -82,16 +82,13 @@ class Judge:
         of cosine similarity.
         """
         session, task = self._session(graph), None
-        fidelity = FidelityMeter(synthetic=False, metric=self._metric)
-        labelled = self._metric is None or self._metric.needs_labels
+        fidelity = FidelityMeter(synthetic=False, metric=self._reading.without_labels)
         for batch in self._batches():
             expected, got = self._reference.run(batch.inputs), session.run(batch.inputs)
             fidelity.add(expected, got, batch.size)
-            if batch.labels is not None and labelled:
+            if batch.labels is not None and self._reading.by_labels:
                 try:
-                    task = task or meter_for(
-                        expected, batch.labels, self._largest_label, self._thresholds, self._metric
-                    )
+                    task = task or meter_for(expected, batch.labels, self._largest_label, self._reading)
                 except LabelsFitNoOutput:
                     continue
                 task.add(expected, got, batch.labels)
