@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.models import written
+from benchmarks.published.catalogue import written
 from benchmarks.scoreboard import packages
 from whetstone.contract.datasets import Split
 from whetstone.contract.passes import Simplify

@@ -13,13 +13,12 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.published.catalogue import CATALOGUE, QUICK
+from benchmarks.published.catalogue import CATALOGUE, QUICK, names, written
 from benchmarks.published.published import NotHere
 from benchmarks.scoreboard import packages, record
 from benchmarks.scoreboard.contest import Contest
@@ -28,7 +27,6 @@ from benchmarks.scoreboard.sharpen import Effort
 from benchmarks.scoreboard.standings import standings
 from benchmarks.scoreboard.table import table
 
-MODELS = packages.ROOT / "var" / "bench" / "models"
 console = Console(width=200)
 
 
@@ -38,32 +36,25 @@ def main() -> None:
     effort = Effort(minutes=1.0, proof_seconds=10.0, sessions=2) if wanted.quick else Effort()
     effort = replace(effort, minutes=wanted.minutes or effort.minutes)
     mark = record.fingerprint(effort.minutes, effort.proof_seconds, effort.sessions)
-    names = wanted.models or (QUICK if wanted.quick else tuple(CATALOGUE))
-    rows = [row for name in names if (row := measured(name, effort, mark))]
+    models = wanted.models or (QUICK if wanted.quick else tuple(CATALOGUE))
+    rows = [row for name in models if (row := measured(name, effort, mark))]
     if not rows:
         sys.exit("No model was measured.")
     console.print(table(rows))
     print(standings(rows).line)
     if wanted.write:
         print(write_page(rows))
-    if len(rows) < len(names):
-        sys.exit(f"{len(names) - len(rows)} of {len(names)} models were not measured.")
+    if len(rows) < len(models):
+        sys.exit(f"{len(models) - len(rows)} of {len(models)} models were not measured.")
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help=f"{', '.join(QUICK)}, a minute of search each")
-    parser.add_argument("--models", type=_names, help="only these, with commas between")
+    parser.add_argument("--models", type=names, help="only these, with commas between")
     parser.add_argument("--minutes", type=float, help="of search for each model (5; 1 with --quick)")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
     return parser.parse_args()
-
-
-def _names(text: str) -> Sequence[str]:
-    names = text.split(",")
-    if unknown := set(names) - CATALOGUE.keys():
-        raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}. There are: {', '.join(CATALOGUE)}")
-    return names
 
 
 def measured(name: str, effort: Effort, mark: str) -> record.Row | None:
@@ -90,17 +81,6 @@ def measured(name: str, effort: Effort, mark: str) -> record.Row | None:
 
 def say(name: str, what: str, began: float) -> None:
     print(f"[{name} {time.monotonic() - began:4.0f} s] {what}", flush=True)
-
-
-def written(name: str) -> Path:
-    """The folder with the model and its data, made once."""
-    folder = MODELS / name
-    if not folder.exists():
-        part = folder.with_name(f"{name}.part")
-        part.mkdir(parents=True, exist_ok=True)
-        CATALOGUE[name].write(part)
-        part.rename(folder)
-    return folder
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ and no page of the test split has text of the calibration split.
 import shutil
 import sys
 import textwrap
-from importlib.metadata import files
 from pathlib import Path
 
 import matplotlib as mpl
@@ -19,6 +18,8 @@ import numpy as np
 import sklearn.datasets
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
+
+from examples.packages import packaged
 
 PACKAGE = "docorient"
 FILE = "orientation_detector.onnx"
@@ -35,7 +36,7 @@ def write(folder: Path) -> tuple[Path, Path]:
     """Copy the model and draw the pages; returns the paths of both files."""
     folder.mkdir(parents=True, exist_ok=True)
     model, dataset = folder / "orientation.onnx", folder / "pages.npz"
-    shutil.copyfile(published_file(), model)
+    shutil.copyfile(packaged(PACKAGE, FILE), model)
     if not dataset.exists():
         arrays = {}
         for number, (split, count) in enumerate(PAGES.items()):
@@ -43,12 +44,6 @@ def write(folder: Path) -> tuple[Path, Path]:
             arrays |= {f"{split}/image": images, f"{split}/labels": labels}
         np.savez(dataset, **arrays)
     return model, dataset
-
-
-def published_file() -> Path:
-    """Where pip put the model; the package itself is never imported."""
-    found = next(file for file in files(PACKAGE) or () if file.name == FILE)
-    return Path(str(found.locate()))
 
 
 def prose(part: int) -> str:

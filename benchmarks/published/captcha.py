@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from benchmarks.published.published import Published, packaged, save
+from benchmarks.published.published import Published, save
+from examples.packages import packaged
 from examples.published import font_folder
 
 NETWORKS, CAPTCHAS, PHOTOS = "ddddocr", "captcha", "scikit-image"

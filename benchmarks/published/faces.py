@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from benchmarks.published.published import Published, packaged, save, weights
+from benchmarks.published.published import Published, save, weights
 from examples.exporting import export
+from examples.packages import packaged
 
 WEIGHTS, PICTURES = "facenet-pytorch", "scikit-image"
 MAP_RANK = 4

@@ -5,11 +5,11 @@ import sysconfig
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from benchmarks.published.published import Published, packaged, save
+from benchmarks.published.published import Published, save
+from examples.packages import packaged
+from examples.text import NETWORK, characters
 
-NETWORK = "magika"
 ENDINGS = (
     ".py",
     ".so",
@@ -29,12 +29,11 @@ ENDINGS = (
 )
 OF_EACH = 30
 SHORTEST = 64
-BLOCK, PIECE, PADDING = 4096, 1024, 256
 
 
 def write(folder: Path) -> None:
     shutil.copyfile(packaged(NETWORK, "model.onnx"), folder / "model.onnx")
-    samples = np.stack([features(path.read_bytes()) for path in sources()])
+    samples = np.stack([characters(path.read_bytes()) for path in sources()])
     save(folder, calibration={"bytes": samples[::4]}, test={"bytes": np.delete(samples, np.s_[::4], axis=0)})
 
 
@@ -47,15 +46,6 @@ def sources() -> list[Path]:
         mine = [path for path in found if path.suffix == ending and path.stat().st_size > SHORTEST]
         chosen += [mine[row] for row in random.permutation(len(mine))[:OF_EACH]]
     return [chosen[row] for row in random.permutation(len(chosen))]
-
-
-def features(content: bytes) -> NDArray[np.int32]:
-    """1024 bytes from either end, without white space there, padded with 256: [2048]."""
-    start, end = content[:BLOCK].lstrip()[:PIECE], content[-BLOCK:].rstrip()[-PIECE:]
-    row = np.full(2 * PIECE, PADDING, np.int32)
-    row[: len(start)] = list(start)
-    row[2 * PIECE - len(end) :] = list(end)
-    return row
 
 
 MODELS = {

