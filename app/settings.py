@@ -2,9 +2,12 @@
 
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from whetstone.contract.targets import HardwareClass
 
 
 class LeaseSettings(BaseModel):
@@ -75,6 +78,8 @@ class Settings(BaseSettings):
     rates: RateSettings = RateSettings()
     webhooks: WebhookSettings = WebhookSettings()
     cors_origins: tuple[str, ...] = ()
+    prices: dict[HardwareClass, Annotated[float, Field(gt=0)]] = {}
+    currency: str = Field(default="EUR", pattern=r"^[A-Z]{3}$")
 
 
 def local_folder(storage_url: str) -> Path | None:

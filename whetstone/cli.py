@@ -146,6 +146,7 @@ MinutesOption = Annotated[float, typer.Option(min=0.1, help="how long to search,
 TrialsOption = Annotated[int, typer.Option(min=1, max=500, help="how many candidates to try at most")]
 PresetOption = Annotated[Domain | None, typer.Option(help="what the model is about; guessed where that is certain")]
 MetricOption = Annotated[Metric | None, typer.Option(help="what is judged, if not what the preset says")]
+MoneyOption = Annotated[float | None, typer.Option(min=0.0001, help="what searching may cost, where prices are set")]
 
 
 @app.command()
@@ -160,6 +161,7 @@ def estimate(
     batch_size: BatchOption = 1,
     minutes: MinutesOption = 5,
     trials: TrialsOption = 40,
+    money: MoneyOption = None,
     preset: PresetOption = None,
     metric: MetricOption = None,
     input_shape: ShapeOption = None,
@@ -172,7 +174,7 @@ def estimate(
         spec = JobSpec(
             model_id=model_given(client, model),
             dataset_id=dataset_id,
-            plan=_plan(recipe, prune, finetune, quantize, Limit(minutes=minutes, trials=trials)),
+            plan=_plan(recipe, prune, finetune, quantize, Limit(minutes=minutes, trials=trials, money=money)),
             preset=CustomPreset(domain=preset, metric=metric),
             targets=tuple(target or [Target.ONNXRUNTIME_CPU]),
             measurement=Measurement(batch_size=batch_size, max_seconds=seconds),
@@ -204,6 +206,7 @@ def optimize(
     threads: Annotated[int | None, typer.Option(min=1, help="threads that are measured")] = None,
     minutes: MinutesOption = 5,
     trials: TrialsOption = 40,
+    money: MoneyOption = None,
     preset: PresetOption = None,
     metric: MetricOption = None,
     input_shape: ShapeOption = None,
@@ -222,7 +225,7 @@ def optimize(
         spec = JobSpec(
             model_id=model_given(client, model),
             dataset_id=dataset_id,
-            plan=_plan(recipe, prune, finetune, quantize, Limit(minutes=minutes, trials=trials)),
+            plan=_plan(recipe, prune, finetune, quantize, Limit(minutes=minutes, trials=trials, money=money)),
             preset=CustomPreset(domain=preset, metric=metric),
             targets=tuple(target or [Target.ONNXRUNTIME_CPU]),
             budget=Budget(

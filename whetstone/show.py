@@ -111,7 +111,8 @@ def _plain(value: object) -> str:
 
 def estimate_table(estimate: JobEstimate) -> Table:
     """A row per step, then what no target can do."""
-    table = Table(title="about " + _duration(estimate.seconds), title_justify="left")
+    price = f", {estimate.price.amount:.2g} {estimate.price.currency}" if estimate.price else ""
+    table = Table(title="about " + _duration(estimate.seconds) + price, title_justify="left")
     for title in ("step", "target", "time", "memory", "from"):
         table.add_column(title, justify="right" if title in {"time", "memory"} else "left")
     for step in estimate.steps:

@@ -10,7 +10,7 @@ from app.artifacts import service as artifacts
 from app.core.database import Session
 from app.core.errors import problems
 from app.core.pagination import InvalidCursor, Paging
-from app.core.resources import BellDep, SessionsDep, StorageDep
+from app.core.resources import BellDep, SessionsDep, SettingsDep, StorageDep
 from app.core.storage import Storage
 from app.core.tenancy import Principal
 from app.datasets.service import DatasetNotFound
@@ -23,6 +23,7 @@ from app.jobs import service, study
 from app.jobs.checks import REFUSALS
 from app.jobs.events import follow
 from app.jobs.examples import OPENAPI_EXAMPLES
+from app.jobs.prices import NoPrices
 from app.jobs.repository import JobNotFound, JobRepository
 from app.models.service import ModelNotFound
 from app.provenance import service as provenance
@@ -41,7 +42,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=Route)
     "",
     status_code=202,
     dependencies=[ONCE],
-    responses=problems(*GUARDED, *ONCE_ERRORS, ModelNotFound, DatasetNotFound, *REFUSALS),
+    responses=problems(*GUARDED, *ONCE_ERRORS, ModelNotFound, DatasetNotFound, NoPrices, *REFUSALS),
 )
 async def submit_job(
     spec: Annotated[JobSpec, Body(openapi_examples=OPENAPI_EXAMPLES)],
@@ -56,13 +57,16 @@ async def submit_job(
 @router.post(
     "/estimate",
     dependencies=[ONCE],
-    responses=problems(*GUARDED, *ONCE_ERRORS, ModelNotFound, DatasetNotFound, *REFUSALS),
+    responses=problems(*GUARDED, *ONCE_ERRORS, ModelNotFound, DatasetNotFound, NoPrices, *REFUSALS),
 )
 async def estimate_job(
-    spec: Annotated[JobSpec, Body(openapi_examples=OPENAPI_EXAMPLES)], caller: Caller, session: Session
+    spec: Annotated[JobSpec, Body(openapi_examples=OPENAPI_EXAMPLES)],
+    caller: Caller,
+    session: Session,
+    settings: SettingsDep,
 ) -> JobEstimate:
     """What an order would take, and whether each target can be reached; nothing is ordered."""
-    return await service.estimate(session, caller, spec)
+    return await service.estimate(session, settings, caller, spec)
 
 
 @router.get("", responses=problems(*GUARDED, InvalidCursor))

@@ -21,10 +21,12 @@ from app.jobs.events import tell, tell_step
 from app.jobs.finishing import finish_if_cancelled
 from app.jobs.history import remember
 from app.jobs.presets import preset_for
+from app.jobs.prices import price_of, within_money
 from app.jobs.repository import JobRepository, hold_any_tenant
 from app.jobs.tables import JobRow
 from app.models.service import ModelRepository
 from app.models.tables import ModelRow
+from app.settings import Settings
 from whetstone.contract.estimates import JobEstimate
 from whetstone.contract.jobs import EventKind, JobRead, JobSpec, JobState, Recipe, StepKind, StepRead, StepState
 from whetstone.contract.presets import Preset
@@ -52,6 +54,7 @@ class ReportNotReady(AppError):
 async def submit(session: AsyncSession, fleet: Fleet, caller: Principal, spec: JobSpec) -> JobRow:
     """Check the order against the inspected files, then write the job and its first step."""
     model, dataset = await _checked(session, caller, spec)
+    spec = within_money(spec, fleet.settings)
     job = JobRow(
         id=new_id(Prefix.JOB),
         tenant_id=caller.tenant_id,
@@ -79,11 +82,12 @@ async def _checked(session: AsyncSession, caller: Principal, spec: JobSpec) -> t
     return model, dataset or None
 
 
-async def estimate(session: AsyncSession, caller: Principal, spec: JobSpec) -> JobEstimate:
+async def estimate(session: AsyncSession, settings: Settings, caller: Principal, spec: JobSpec) -> JobEstimate:
     """What the order would take. Raises what submitting it would."""
     model, dataset = await _checked(session, caller, spec)
     await _other_inputs(session, caller, spec, model)
-    return await estimate_job(session, caller.tenant_id, spec, model, dataset)
+    found = await estimate_job(session, caller.tenant_id, within_money(spec, settings), model, dataset)
+    return found.model_copy(update={"price": price_of(found.steps, settings)})
 
 
 async def _other_inputs(

@@ -1,12 +1,10 @@
 """Whetstone's own entry: a job with a search, ordered from a service of its own as any client would."""
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.embedded import service
+from benchmarks.parts.house import fresh_service
 from benchmarks.peers.peer import openvino_by_default
-from whetstone.client import Client
 from whetstone.contract.jobs import Budget, JobSpec, Measurement
 from whetstone.contract.reports import JobReport
 from whetstone.contract.search import Limit, Search
@@ -35,24 +33,18 @@ class Sharpened:
 
 def sharpen(model: Path, data: Path, max_drop: float, effort: Effort, folder: Path) -> Sharpened:
     """Nothing is kept from one model to the next. Raises JobFailed, ApiError."""
-    with tempfile.TemporaryDirectory(prefix="whetstone-") as name:
-        home = Path(name)
-        home.chmod(0o755)  # Postgres may run as another user
-        with (
-            service.running(home / "var", "127.0.0.1", 0) as running,
-            Client(running.url, service.owner_key(running)) as client,
-        ):
-            order = JobSpec(
-                model_id=client.models.upload(model).id,
-                dataset_id=client.datasets.upload(data).id,
-                plan=Search(limit=Limit(minutes=effort.minutes)),
-                targets=TARGETS,
-                budget=Budget(max_drop=max_drop),
-                measurement=Measurement(max_seconds=effort.proof_seconds),
-            )
-            job = client.jobs.submit(order)
-            report = client.jobs.wait(job.id)
-            client.jobs.download(job.id, folder)
+    with fresh_service() as client:
+        order = JobSpec(
+            model_id=client.models.upload(model).id,
+            dataset_id=client.datasets.upload(data).id,
+            plan=Search(limit=Limit(minutes=effort.minutes)),
+            targets=TARGETS,
+            budget=Budget(max_drop=max_drop),
+            measurement=Measurement(max_seconds=effort.proof_seconds),
+        )
+        job = client.jobs.submit(order)
+        report = client.jobs.wait(job.id)
+        client.jobs.download(job.id, folder)
     (folder / "report.json").write_text(report.model_dump_json(indent=1))
     delivered = {target: folder / delivered_name(target) for target in TARGETS}
     return Sharpened(report, {target: path for target, path in delivered.items() if path.exists()})

@@ -115,3 +115,11 @@ def test_it_learns_from_the_tenants_own_steps(
     with Client(bare.url, new_tenant(bare)) as stranger:
         own = upload(stranger, guest, tmp_path, "model.onnx")
         assert stranger.jobs.estimate(facts.spec(own.id)).seconds == by_rule.seconds
+
+
+def test_without_prices_nothing_costs_and_money_is_no_limit(client: Client, model: ModelRead) -> None:
+    assert client.jobs.estimate(facts.spec(model.id)).price is None
+    order = JobSpec(model_id=model.id, plan=Search(limit=Limit(money=1)))
+    for ask in (client.jobs.estimate, client.jobs.submit):
+        with pytest.raises(Invalid, match="no_prices"):
+            ask(order)

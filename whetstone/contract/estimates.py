@@ -1,6 +1,9 @@
 """What a job is expected to take, told before it is ordered."""
 
 from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
 
 from whetstone.contract.jobs import StepKind
 from whetstone.contract.targets import Target
@@ -38,9 +41,17 @@ class TargetEstimate(Contract):
     because: str | None = None
 
 
+class Price(Contract):
+    """An amount of money; the currency in three letters (ISO 4217)."""
+
+    amount: Annotated[float, Field(ge=0)]
+    currency: str
+
+
 class JobEstimate(Contract):
     """What an order would take. `seconds` is the time from its start with one worker, without any time in a queue;
-    `memory` what the largest step needs. An order that would be refused is refused here in the same words.
+    `memory` what the largest step needs, `price` what its steps cost where the operator has set prices. An order that
+    would be refused is refused here in the same words.
     """
 
     feasible: bool
@@ -48,3 +59,4 @@ class JobEstimate(Contract):
     memory: Bytes
     steps: tuple[StepEstimate, ...]
     targets: tuple[TargetEstimate, ...]
+    price: Price | None = None

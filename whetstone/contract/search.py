@@ -11,11 +11,13 @@ from whetstone.contract.types import Contract
 class Limit(Contract):
     """When a search ends, whichever comes first. It always ends with the best it has found so far.
 
-    A candidate that is still being tried when the minutes are over gets a little more time, then it is given up.
+    `money` is what its time may cost, in the currency of the service, where prices are set. A candidate that is still
+    being tried when the minutes are over gets a little more time, then it is given up.
     """
 
     minutes: Annotated[float, Field(gt=0, le=24 * 60)] = 5.0
     trials: Annotated[int, Field(ge=1, le=500)] = 40
+    money: Annotated[float, Field(gt=0)] | None = None
 
 
 class Search(Contract):
