@@ -16,8 +16,9 @@ from app.jobs.assembly import assemble, recipe_of, winner_of
 from app.jobs.attestation import statement
 from app.jobs.events import tell, tell_step
 from app.jobs.finishing import finish, finish_if_cancelled
+from app.jobs.presets import preset_of
 from app.jobs.repository import hold_any_tenant
-from app.jobs.service import original_inputs, preset_of
+from app.jobs.service import original_inputs
 from app.jobs.tables import JobRow
 from app.provenance import service as provenance
 from whetstone.contract.jobs import ArtifactKind, EventKind, JobState, StepKind, StepState

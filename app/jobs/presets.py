@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 
 from app.core.errors import AppError
+from app.datasets.tables import DatasetRow
+from app.models.tables import ModelRow
 from whetstone.contract.augmentation import (
     Augmentation,
     Cutmix,
@@ -15,7 +17,7 @@ from whetstone.contract.datasets import DatasetFacts
 from whetstone.contract.jobs import JobSpec, Objective
 from whetstone.contract.metrics import Metric
 from whetstone.contract.models import ModelFacts, TensorFacts
-from whetstone.contract.presets import PRESETS, CustomPreset, Domain, Preset
+from whetstone.contract.presets import GENERAL, PRESETS, CustomPreset, Domain, Preset
 
 IMAGE_RANK = 4
 COLOURS = 3
@@ -49,6 +51,11 @@ def preset_for(spec: JobSpec, model: ModelFacts, dataset: DatasetFacts | None) -
             raise PresetMismatch(f"No input of the model has a shape that `{config.kind}` takes.")
     augment = told.augment if told.augment is not None else tuple(_fitting(base.augment, model))
     return preset.model_copy(update={"metric": None if problem else preset.metric, "augment": augment})
+
+
+def preset_of(spec: JobSpec, model: ModelRow, dataset: DatasetRow | None) -> Preset:
+    """The preset of an order that was checked, so that its model has been inspected."""
+    return GENERAL if model.facts is None else preset_for(spec, model.facts, dataset.facts if dataset else None)
 
 
 def _guessed(model: ModelFacts) -> Domain:

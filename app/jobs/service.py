@@ -15,12 +15,12 @@ from app.fleet.repository import Glance, StepRepository
 from app.fleet.service import Fleet
 from app.fleet.tables import StepInput, StepRow
 from app.jobs import study
-from app.jobs.checks import NotReady, check_job, check_ready, check_source, other_models, source_dataset
+from app.jobs.checks import check_job, check_ready, check_source, other_models, source_dataset
 from app.jobs.estimate import estimate_job
 from app.jobs.events import tell, tell_step
 from app.jobs.finishing import finish_if_cancelled
 from app.jobs.history import remember
-from app.jobs.presets import preset_for
+from app.jobs.presets import preset_of
 from app.jobs.prices import price_of, within_money
 from app.jobs.repository import JobRepository, hold_any_tenant
 from app.jobs.tables import JobRow
@@ -108,13 +108,6 @@ async def _other_inputs(
     return tuple(inputs)
 
 
-def preset_of(spec: JobSpec, model: ModelRow, dataset: DatasetRow | None) -> Preset:
-    """The preset of an order that was checked. Raises NotReady."""
-    if model.facts is None:
-        raise NotReady
-    return preset_for(spec, model.facts, dataset.facts if dataset else None)
-
-
 async def _queue_first(
     session: AsyncSession, fleet: Fleet, job: JobRow, model: ModelRow, inputs: tuple[StepInput, ...], preset: Preset
 ) -> None:
@@ -123,7 +116,7 @@ async def _queue_first(
     seconds = spec.budget.max_minutes * 60
     match spec.plan:
         case Tune():
-            await study.queue_trial(session, fleet, job, spec.plan, 0, inputs)
+            await study.queue_trial(session, fleet, job, spec.plan, 0, inputs, preset)
             return
         case Recipe():
             task: Optimize | SearchRecipe = Optimize(passes=spec.plan.passes, batch_size=spec.measurement.batch_size)

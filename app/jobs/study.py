@@ -17,9 +17,11 @@ from app.fleet.service import Fleet, NothingFound, SearchOver, WrongResult
 from app.fleet.tables import StepInput, StepRow
 from app.jobs.events import tell_step
 from app.jobs.finishing import finish
+from app.jobs.presets import preset_of
 from app.jobs.tables import JobRow, TrialRow
 from whetstone.contract.failures import Failure, FailureCode
 from whetstone.contract.jobs import EventKind, JobState, StepState
+from whetstone.contract.presets import Preset
 from whetstone.contract.search import Ended
 from whetstone.contract.steps import Optimize, TryValues, ValuesTried
 from whetstone.contract.tuning import Sampler, Study, TrialRead, TrialState, Tune, Values, applied, is_within, planned
@@ -28,7 +30,13 @@ WAIT_FOR_ONE = "Cancel the job, or wait until one has been."
 
 
 async def queue_trial(
-    session: AsyncSession, fleet: Fleet, job: JobRow, tune: Tune, number: int, inputs: tuple[StepInput, ...]
+    session: AsyncSession,
+    fleet: Fleet,
+    job: JobRow,
+    tune: Tune,
+    number: int,
+    inputs: tuple[StepInput, ...],
+    preset: Preset,
 ) -> None:
     task = TryValues(
         tune=tune,
@@ -37,6 +45,7 @@ async def queue_trial(
         budget=job.spec.budget,
         measurement=job.spec.measurement,
         input_shapes=job.spec.input_shapes,
+        preset=preset,
     )
     tenant_id, seconds = TenantID(job.tenant_id), job.spec.budget.max_minutes * 60
     step = await fleet_service.queue_step(session, fleet, tenant_id, job.id, task, inputs, seconds)
@@ -120,7 +129,8 @@ async def go_on(session: AsyncSession, fleet: Fleet, job: JobRow, inputs: tuple[
     running = sum(row.state == TrialState.RUNNING for row in rows)
     if await _ended_by(session, job, tune, rows) is None:
         if running < tune.parallel:
-            await queue_trial(session, fleet, job, tune, len(rows), inputs)
+            preset = preset_of(job.spec, job.model, job.dataset)
+            await queue_trial(session, fleet, job, tune, len(rows), inputs, preset)
     elif running == 0:
         await _conclude(session, fleet, job, tune, [_read(row) for row in rows], inputs)
 

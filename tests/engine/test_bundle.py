@@ -9,18 +9,22 @@ import sys
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import onnxruntime
 import pytest
 
 from tests.engine import models
 from tests.engine.report import factory
-from tests.engine.test_deliver import SMALLER, halved, run
+from tests.engine.test_deliver import HOW, SMALLER, halved, run
+from whetstone.contract.metrics import Metric
 from whetstone.contract.models import TensorFacts
+from whetstone.contract.presets import GENERAL
 from whetstone.contract.provenance import Envelope, Signature
 from whetstone.contract.reports import TargetReport
-from whetstone.contract.steps import Delivered, InputRole, MakeReport
+from whetstone.contract.steps import Deliver, Delivered, InputRole, MakeReport
 from whetstone.contract.targets import RuntimeSettings, Target
 from workers.engine.bundle.triton import config
+from workers.engine.deliver import deliver
 from workers.engine.report.page import make_report
 from workers.engine.request import Done, Request
 
@@ -137,3 +141,27 @@ def test_the_configuration_for_triton(tmp_path: Path) -> None:
     assert 'input { name: "a\\"b" data_type: TYPE_INT64 dims: [ 1 ] reshape: { shape: [ ] } }' in text
     assert 'backend: "openvino"' in text
     assert config(Target.ONNXRUNTIME_CPU, (scalar.model_copy(update={"dtype": "complex64"}),), ()) is None
+
+
+@pytest.mark.parametrize("metric", [Metric.AUC, Metric.LOG_LOSS])
+def test_clicks_are_judged_again_by_the_same_metric(tmp_path: Path, metric: Metric) -> None:
+    body = "g (float[N,3] x) => (float[N,1] y) <float[3,1] w = {{{weights}}}> {{ z = MatMul(x, w) y = Sigmoid(z) }}"
+    x = np.random.default_rng(0).standard_normal((200, 3)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x=x, labels=(x.sum(axis=1) + x[:, 0] ** 2 > 1).astype(np.int64))
+    (tmp_path / "outputs").mkdir()
+    inputs = {
+        InputRole.MODEL: models.saved(models.parsed(body.format(weights="1, 1, 1")), tmp_path / "original.onnx"),
+        InputRole.RESULT: models.saved(models.parsed(body.format(weights="1, 0.5, 1")), tmp_path / "result.onnx"),
+        InputRole.DATASET: tmp_path / "data.npz",
+    }
+    preset = GENERAL.model_copy(update={"metric": metric})
+    task = Deliver(target=Target.ONNXRUNTIME_CPU, budget=SMALLER, measurement=HOW, preset=preset)
+    request = Request(task=task, inputs=inputs, outputs=tmp_path / "outputs", scratch=tmp_path)
+    done = deliver(request, task, [].append)
+    assert isinstance(done.result, Delivered)
+    again = reproduce(unpacked(tmp_path, done, done.result.report))
+    assert again.returncode == 0, again.stderr
+    for side in ("original", "result"):
+        claimed, here = figures(again.stdout, f"{metric}, {side}")
+        assert claimed == here
+    assert figures(again.stdout, f"{metric}, original") != figures(again.stdout, f"{metric}, result")

@@ -99,6 +99,7 @@ class TryValues(Contract):
     budget: Budget
     measurement: Measurement
     input_shapes: dict[str, tuple[int, ...]] = {}
+    preset: Preset = GENERAL
     trials: tuple[TrialRead, ...] = ()
     parameters: Values | None = None
     stop: Ended | None = None

@@ -116,7 +116,8 @@ class _Trial:
         feed = Feed(original.inputs, task.measurement.batch_size, task.input_shapes, samples, Split.CALIBRATION)
         feed.check()
         cores = cores_for(task.measurement.threads)
-        return Bench(task.target, original, feed, task.budget, cores, self._request.scratch / "bench")
+        scratch = self._request.scratch / "bench"
+        return Bench(task.target, original, feed, task.budget, cores, scratch, task.preset.metric)
 
     def _value(self, of: Quantity, before: Graph, after: Graph, learned: Outcome | None, score: Score) -> float:
         match of:
