@@ -69,6 +69,13 @@ class UnknownLayer(AppError):
     hint = "Layer names are in the model's facts, under `layers`."
 
 
+class TargetUnsupported(AppError):
+    """No target of the job can run the model."""
+
+    code, status = "target_unsupported", 422
+    hint = "Add a target that can: onnxruntime runs every model that was accepted."
+
+
 class InvalidPlan(AppError):
     """The passes cannot be run in this order."""
 
@@ -86,6 +93,8 @@ REFUSALS = (
     InvalidPlan,
     PresetMismatch,
 )
+UNREACHABLE = (TargetUnsupported,)
+"""What submitting refuses besides; an estimate tells it of each target."""
 
 
 def check_job(spec: JobSpec, model: ModelRow, dataset: DatasetRow | None) -> None:
@@ -102,6 +111,15 @@ def check_job(spec: JobSpec, model: ModelRow, dataset: DatasetRow | None) -> Non
         _check_passes(spec, passes, model.facts, facts)
     if isinstance(spec.plan, Tune):
         _check_tuning(spec.plan, model.facts, facts)
+
+
+def check_targets(spec: JobSpec, model: ModelFacts) -> None:
+    """Raises TargetUnsupported where the original itself runs on none of the targets, as inspection found."""
+    refusals = {each.runtime: each for each in model.refusals}
+    refused = [refusals.get(target.runtime) for target in spec.targets]
+    if all(refused):
+        told = (f"{each.runtime}: {each.because} ({', '.join(each.ops)})" for each in dict.fromkeys(refused) if each)
+        raise TargetUnsupported("; ".join(told))
 
 
 def _recipes(spec: JobSpec) -> tuple[tuple[Pass, ...], ...]:

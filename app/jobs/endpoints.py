@@ -20,7 +20,7 @@ from app.identity.caller import GUARDED, Caller, Writer
 from app.identity.once import ONCE, ONCE_ERRORS
 from app.identity.routing import Route
 from app.jobs import service, study
-from app.jobs.checks import REFUSALS
+from app.jobs.checks import REFUSALS, UNREACHABLE
 from app.jobs.events import follow
 from app.jobs.examples import OPENAPI_EXAMPLES
 from app.jobs.prices import NoPrices
@@ -42,7 +42,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=Route)
     "",
     status_code=202,
     dependencies=[ONCE],
-    responses=problems(*GUARDED, *ONCE_ERRORS, ModelNotFound, DatasetNotFound, NoPrices, *REFUSALS),
+    responses=problems(*GUARDED, *ONCE_ERRORS, ModelNotFound, DatasetNotFound, NoPrices, *REFUSALS, *UNREACHABLE),
 )
 async def submit_job(
     spec: Annotated[JobSpec, Body(openapi_examples=OPENAPI_EXAMPLES)],

@@ -15,7 +15,7 @@ from app.fleet.repository import Glance, StepRepository
 from app.fleet.service import Fleet
 from app.fleet.tables import StepInput, StepRow
 from app.jobs import study
-from app.jobs.checks import check_job, check_ready, check_source, other_models, source_dataset
+from app.jobs.checks import check_job, check_ready, check_source, check_targets, other_models, source_dataset
 from app.jobs.estimate import estimate_job
 from app.jobs.events import tell, tell_step
 from app.jobs.finishing import finish_if_cancelled
@@ -54,6 +54,8 @@ class ReportNotReady(AppError):
 async def submit(session: AsyncSession, fleet: Fleet, caller: Principal, spec: JobSpec) -> JobRow:
     """Check the order against the inspected files, then write the job and its first step."""
     model, dataset = await _checked(session, caller, spec)
+    if model.facts is not None:
+        check_targets(spec, model.facts)
     spec = within_money(spec, fleet.settings)
     job = JobRow(
         id=new_id(Prefix.JOB),

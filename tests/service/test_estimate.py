@@ -87,6 +87,10 @@ def test_a_target_that_cannot_be_reached(client: Client, guest: Guest, tmp_path:
     assert [step.target for step in found.steps if step.kind is StepKind.DELIVER] == [BOTH[0]]
     assert found.feasible
     assert not client.jobs.estimate(facts.spec(refused.id, None, targets=BOTH[1:])).feasible
+    with pytest.raises(Invalid, match="openvino: no rule") as caught:
+        client.jobs.submit(facts.spec(refused.id, None, targets=BOTH[1:]))
+    assert caught.value.code == "target_unsupported"
+    assert client.jobs.submit(facts.spec(refused.id, None, targets=BOTH)).id
 
 
 def test_what_would_be_refused_is_refused(client: Client, bare: Running, model: ModelRead) -> None:

@@ -141,6 +141,7 @@ class _Trial:
         contest = Contest(task.target, sides[0].file, sides[1].file, next(feed.batches()).inputs, settings)
         measuring = Stage(tell, middle, end, f"measuring the {name}")
         timing = _time(contest, task.measurement, self._request.scratch / f"{name}-timing", measuring)
+        measuring.at(1.0)
         seen = Evidence(timing.original, timing.result, timing.speedup, accuracy, fidelity, timing.conditions)
         return _Judged(graph, result, seen, judge(task.budget, seen))
 
