@@ -91,7 +91,7 @@ def test_openapi_is_complete() -> None:
             assert "Idempotency-Key" in headers, path
             assert "409" in operation["responses"], path
     orders = schema["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]["application/json"]["examples"]
-    assert len(orders) == 3
+    assert len(orders) == 4
     refusals = schema["paths"]["/v1/jobs"]["post"]["responses"]["422"]["content"]["application/problem+json"]
     assert {"dataset_mismatch", "labels_required", "invalid_plan"} <= set(refusals["examples"])
 
