@@ -2,7 +2,7 @@
 
     python -m benchmarks.parts.loadgen model.onnx inputs.npz core seconds folder
 
-prints {"p50_ms": …, "p90_ms": …, "samples": …}. The system under test is the very call that Whetstone times.
+prints {"p50_ms": …, "p90_ms": …}. The system under test is the very call that Whetstone times.
 """
 
 import json

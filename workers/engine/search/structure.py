@@ -11,7 +11,7 @@ SHARES = (0.75, 0.5, 0.35)
 """What is left of the multiply-accumulates when channels go."""
 
 BLOCK = 16
-"""Channels stay in multiples of this: kernels work on so many at once, and take as long for 17 as for 32."""
+"""Channels stay in multiples of this: kernels work on so many at once, and may take as long for 17 as for 32."""
 
 HEADS = (0.25, 0.5)
 ENERGIES = (0.99, 0.95, 0.9)
