@@ -19,11 +19,13 @@ class Proposal(Contract):
 class Score(Contract):
     """What was seen of a candidate on one target: brief, a guide and no proof.
 
-    `lost` is in the unit of `max_drop`, and so is what is `allowed`; the ratios are against the original there. `full`
-    is false after a look at a few samples that was enough to drop it.
+    `lost` is in the unit of `max_drop`, and so are what it may be `at_most`, the upper end of its 95 % interval, and
+    what is `allowed`; the ratios are against the original there. `full` is false after a look at a few samples that was
+    enough to drop it.
     """
 
     lost: float
+    at_most: float | None = None
     allowed: float
     speedup: float
     size_ratio: float

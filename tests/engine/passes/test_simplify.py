@@ -46,3 +46,15 @@ def test_output_of_another_shape_is_not_the_same(tmp_path: Path) -> None:
     before, after = (Graph(models.parsed(body.format(call))) for call in ("Identity(x)", "Flatten <axis = 0> (x)"))
     with pytest.raises(BrokenResult, match="Output 'y' is no longer what it was"):
         same_results(before, after, None, tmp_path, tolerance=1e-3)
+
+
+def test_a_wrongly_declared_output_changes_nothing(context: Context) -> None:
+    """What is split in three is joined again by its axes; the output is declared as one long row, and never was."""
+    body = """g (float[N,12] x) => (float[1,M] y) {
+        c = Shape <start = 0, end = 1> (x) t = Constant <value_ints = [3, 4]> ()
+        s = Concat <axis = 0> (c, t) y = Reshape (x, s) }"""
+    graph = Graph(models.parsed(body))
+    outcome = SimplifyPass(Simplify()).apply(graph, None, context)
+    x = np.arange(24, dtype=np.float32).reshape(2, 12)
+    assert models.run(outcome.graph, x=x)[0].shape == (2, 3, 4)
+    assert outcome.graph.outputs == graph.outputs

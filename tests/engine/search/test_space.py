@@ -60,6 +60,16 @@ def test_the_cheapest_comes_first_and_nothing_twice() -> None:
     ]  # fmt: skip
 
 
+def test_a_graph_that_cannot_be_simplified_is_changed_as_it_is() -> None:
+    board = Board(Budget(), (Target.ONNXRUNTIME_CPU,))
+    board.add(Trial(proposal=Proposal(recipe=START), seconds=1, failed="Output 'y' is no longer what it was."))
+    known = Known(Graph(models.cnn()), board, has_data=True)
+    found = [proposal.recipe for proposal in proposals(known)]
+    assert found[0] == START
+    assert (Quantize(),) in found
+    assert not any(recipe[:1] == START for recipe in found[1:])
+
+
 @pytest.mark.parametrize("lost", [0.0, 2.0])
 def test_more_exact_ways_are_proposed_where_the_plain_one_loses_too_much(lost: float) -> None:
     found = recipes(lambda recipe: (lost if recipe == PLAIN else 0.0, 1.0))

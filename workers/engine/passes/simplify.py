@@ -1,5 +1,6 @@
 """Fold constants, fuse what can be fused, drop what is not used (onnxslim)."""
 
+import onnx
 import onnxslim
 
 from whetstone.contract.passes import Simplify
@@ -16,8 +17,8 @@ class SimplifyPass(GraphPass[Simplify]):
     """Changes no result, which is checked on real or random inputs."""
 
     def run(self, graph: Graph, data: Samples | None, context: Context) -> Outcome:
-        slim = onnxslim.slim(graph.copy().model)
-        for given, named in zip(graph.model.graph.input, slim.graph.input, strict=True):
+        slim = onnxslim.slim(_undeclared(graph))
+        for given, named in zip(_declared(graph.model), _declared(slim), strict=True):
             named.CopyFrom(given)  # onnxslim gives a name to axes that had none
         after = Graph(slim, upgraded_from=graph.upgraded_from)
         compared = same_results(graph, after, data, context.scratch, TOLERANCE)
@@ -25,3 +26,18 @@ class SimplifyPass(GraphPass[Simplify]):
         old, new = len(graph.nodes), len(after.nodes)
         summary = f"Simplified {old} nodes to {new}." if new < old else f"Found nothing to simplify in {old} nodes."
         return Outcome(after, summary, notes=notes)
+
+
+def _undeclared(graph: Graph) -> onnx.ModelProto:
+    """A copy that says of no tensor but the inputs which shape it has. Models that run may say it wrongly, and onnxslim
+    folds what follows from it.
+    """
+    model = graph.copy().model
+    del model.graph.value_info[:]
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    return model
+
+
+def _declared(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    return [*model.graph.input, *model.graph.output]

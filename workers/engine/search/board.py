@@ -52,9 +52,12 @@ class Board:
         return best(self.scores(target), self.budget)
 
     def safe(self, target: Target) -> Proposal | None:
-        """The best of those that lost at most half of what they may; None where none is better than the original."""
-        scores = {key: score for key, score in self.scores(target).items() if score.lost <= SAFE_SHARE * score.allowed}
-        return best(scores, self.budget)
+        """The best of those that lost at most half of what they may: of those that keep to it with confidence, where
+        there are such. None where none is better than the original.
+        """
+        calm = {key: score for key, score in self.scores(target).items() if score.lost <= SAFE_SHARE * score.allowed}
+        sure = {key: score for key, score in calm.items() if score.at_most is None or score.at_most <= score.allowed}
+        return best(sure, self.budget) or best(calm, self.budget)
 
     def settings(self, target: Target) -> RuntimeSettings:
         """Those of the best so far."""

@@ -59,9 +59,19 @@ class Known:
         left = [recipe for recipe in recipes if not families_of(recipe) & {*self.preset.without}]
         return self.order(sorted(left, key=lambda recipe: precedence(recipe, self.preset)))
 
+    @property
+    def start(self) -> Recipe:
+        """What every recipe begins with: nothing, where the graph was found not to survive being simplified."""
+        failed = self.board.trial(START) is not None and not self.board.seen(START)
+        return () if failed else START
+
+    def gains(self, recipe: Recipe) -> bool:
+        """Whether it promises more than the graph that nothing was done to."""
+        return self.board.promise(recipe) > (self.board.promise(self.start) or 1.0)
+
     def static(self, **told: object) -> Recipe:
         """int8 with ranges from the calibrator of the preset, unless told otherwise."""
-        return *START, Quantize.model_validate({"calibrator": self.preset.calibrator, **told})
+        return *self.start, Quantize.model_validate({"calibrator": self.preset.calibrator, **told})
 
 
 def proposals(known: Known) -> Iterator[Proposal]:
@@ -85,7 +95,7 @@ def _settings(known: Known) -> Iterator[Proposal]:
     """What each runtime can be told, on the best of each target so far."""
     board = known.board
     best = dict.fromkeys(proposal.recipe for target in board.targets if (proposal := board.best(target)))
-    for recipe in best or (START,):
+    for recipe in best or (known.start,):
         now = {board.settings(target) for target in board.targets}
         for settings in settings_for(board.targets, board.budget.objective, known.cores):
             if now != {settings}:
@@ -93,13 +103,14 @@ def _settings(known: Known) -> Iterator[Proposal]:
 
 
 def _quantized(known: Known) -> Iterator[Recipe]:
+    dynamic = Quantize(activations=Activations.DYNAMIC)
     if not known.has_data:
-        dynamic = Quantize(activations=Activations.DYNAMIC)
-        yield from known.choose([(*START, dynamic), (*START, dynamic.model_copy(update={"per_channel": False}))])
+        whole = dynamic.model_copy(update={"per_channel": False})
+        yield from known.choose([(*known.start, dynamic), (*known.start, whole)])
         return
-    plain, faster = known.static(), known.static(only_faster=True)
-    first = [plain, faster, (*START, Quantize(activations=Activations.DYNAMIC)), *_gentler(known)]
-    yield from known.choose([*first, known.static(activation_type=ActivationType.INT8)])
+    plain = known.static()
+    signed, faster = known.static(activation_type=ActivationType.INT8), known.static(only_faster=True)
+    yield from known.choose([plain, (*known.start, dynamic), *_gentler(known), signed, faster])
     if known.board.lossy(plain):
         yield from known.choose(_more_exact(known))
         if known.lessons:
@@ -123,7 +134,7 @@ def _more_exact(known: Known) -> Iterator[Recipe]:
     """What quantizing does wrong put right, other ranges, and as few layers in float as it takes."""
     if _products(known.graph):
         yield known.static(smooth=Smooth())
-        yield *START, Quantize(activations=Activations.DYNAMIC, smooth=Smooth())
+        yield *known.start, Quantize(activations=Activations.DYNAMIC, smooth=Smooth())
     yield known.static(rounding=Rounding.LEARNED, bias_correction=True)
     yield known.static(equalize=True, bias_correction=True)
     for calibrator in (Calibrator.MINMAX, Calibrator.ENTROPY, Calibrator.MSE, Calibrator.PERCENTILE):
@@ -141,12 +152,12 @@ def _light_ops(graph: Graph) -> tuple[str, ...]:
 def _smaller(known: Known) -> Iterator[Recipe]:
     """Graphs with less in them: as they are, then with what they lost learned again, then quantized."""
     tried: list[Recipe] = []
-    for recipe in known.choose((*START, config) for config in smaller_graphs(known.graph)):
+    for recipe in known.choose((*known.start, config) for config in smaller_graphs(known.graph)):
         if known.lessons or not any(known.board.lossy(other) for other in tried if _are_kin(other, recipe)):
             yield recipe
             tried.append(recipe)
     promising = sorted(tried, key=known.board.promise, reverse=True)
-    promising = [recipe for recipe in promising if known.board.promise(recipe) > known.board.promise(START)]
+    promising = [recipe for recipe in promising if known.gains(recipe)]
     lossy = [recipe for recipe in promising if known.board.lossy(recipe)]
     learned: list[Recipe] = []
     if known.lessons:
@@ -168,25 +179,21 @@ def _are_kin(one: Recipe, other: Recipe) -> bool:
 
 def _best_ways(known: Known) -> list[Quantize]:
     """The ways to quantize that serve best by themselves."""
-    ways = [
-        recipe
-        for target in known.board.targets
-        for proposal in known.board.scores(target)
-        if len(recipe := proposal.recipe) == 2 and isinstance(recipe[-1], Quantize) and not known.board.lossy(recipe)  # noqa: PLR2004 - simplified and quantized, nothing else
-    ]
+    tried = [proposal.recipe for target in known.board.targets for proposal in known.board.scores(target)]
+    ways = [recipe for recipe in tried if len(recipe) == len(known.start) + 1 and not known.board.lossy(recipe)]
     best = sorted(dict.fromkeys(ways), key=known.board.promise, reverse=True)
-    better = [recipe for recipe in best if known.board.promise(recipe) > known.board.promise(START)]
+    better = [recipe for recipe in best if known.gains(recipe)]
     return [config for recipe in better[:FINISHES] if isinstance(config := recipe[-1], Quantize)]
 
 
 def _storage(known: Known) -> Iterator[Recipe]:
     """Smaller files. Where speed is wanted they seldom help on a CPU, so they come last."""
-    yield *START, Quantize(precision=Precision.FP16)
+    yield *known.start, Quantize(precision=Precision.FP16)
     if _products(known.graph):
-        yield *START, Quantize(precision=Precision.INT4)
+        yield *known.start, Quantize(precision=Precision.INT4)
         if known.board.budget.objective is Objective.SIZE:
-            yield *START, Quantize(precision=Precision.INT4, block_size=128)
-            yield *START, Quantize(activations=Activations.NONE)
+            yield *known.start, Quantize(precision=Precision.INT4, block_size=128)
+            yield *known.start, Quantize(activations=Activations.NONE)
 
 
 def _products(graph: Graph) -> list[Layer]:

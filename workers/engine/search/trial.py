@@ -152,6 +152,7 @@ class Bench:
         times = compare_briefly(*calls, depth.rounds, depth.seconds)
         score = Score(
             lost=drop.value,
+            at_most=drop.high,
             allowed=allowed_drop(self._budget, accuracy),
             speedup=times.ratio * (settings.streams or 1),
             size_ratio=self._original.size / built.size,

@@ -1,6 +1,7 @@
 """Which nodes stay in float because the model is quicker so: tried out on onnxruntime, on this machine."""
 
 import math
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,9 @@ from workers.engine.passes.errors import NeedsDataset
 from workers.engine.passes.quantizing.prepared import Prepared
 
 MOST_TRIALS = 24
+MOST_SECONDS = 30.0
+"""For all trials together: building a large model takes longer than timing it. What was not tried becomes integers."""
+
 ROUNDS = 15
 SECONDS = 0.6
 GAIN = 1.02
@@ -49,13 +53,16 @@ class Part:
 def quicker_in_float(prepared: Prepared, build: Build, nodes: Sequence[str]) -> dict[str, str]:
     """Why nodes stay in float, by name, of those named, which are the ones that would be quantized.
 
-    Parts of the graph are tried one after the other, each on top of those found before, at most `MOST_TRIALS` of them:
-    one more conversion between integers and floats may cost more than the integers gain, and only the whole model's
-    time tells. Raises NeedsDataset where there are no inputs to time it with.
+    Parts of the graph are tried one after the other, each on top of those found before, at most `MOST_TRIALS` of them
+    and for `MOST_SECONDS`: one more conversion between integers and floats may cost more than the integers gain, and
+    only the whole model's time tells. Raises NeedsDataset where there are no inputs to time it with.
     """
+    end = time.monotonic() + MOST_SECONDS
     found = _Found(build, _inputs(prepared), prepared.context.scratch, prepared.context.threads)
     parts = list(_parts(prepared.graph, frozenset(nodes)))[:MOST_TRIALS]
     for number, part in enumerate(parts):
+        if time.monotonic() > end:
+            break
         told = f"Timed {part.what} in float: {number + 1} of {len(parts)}"
         found.consider(part)
         prepared.context.tell(0.4 + 0.2 * number / len(parts), told, {})
