@@ -44,6 +44,18 @@ def test_an_output_near_zero_is_not_wrong_for_it() -> None:
     assert verify(Scaled(1), Scaled(1.0005), batches(1, 1e-9), 1e-3).max_relative_error < 1e-3
 
 
+class WrongAtTwo:
+    """A model that is right but for inputs of 2, where it answers with the opposite."""
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        return {"y": np.where(inputs["x"] == 2, -inputs["x"], inputs["x"])}
+
+
+def test_one_sample_of_many_that_came_out_wrong_is_a_mismatch_where_floats_are_rounded() -> None:
+    with pytest.raises(ResultMismatch):
+        verify(Scaled(1), WrongAtTwo(), batches(*[1.0] * 31, 2), 0.1)
+
+
 def test_a_mismatch_names_the_output_and_both_numbers() -> None:
     with pytest.raises(ResultMismatch, match=r"output 'y' is off by 0\.5 of its size; 0\.001 is allowed"):
         verify(Scaled(1), Scaled(1.5), batches(1), 1e-3)
