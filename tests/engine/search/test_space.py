@@ -14,6 +14,7 @@ from whetstone.contract.quantization import Activations, Partial, Precision, Qua
 from whetstone.contract.targets import GraphOptimization, RuntimeSettings, Target
 from whetstone.contract.trials import Mark, Proposal, Score, Trial
 from workers.engine.graph.graph import Graph
+from workers.engine.graph.layers import layers_of
 from workers.engine.search.board import Board, Recipe
 from workers.engine.search.learned import LONG, SHORT, Lessons
 from workers.engine.search.runtime import applies, settings_for
@@ -29,7 +30,7 @@ def played(judge: Judge, **fields: object) -> Iterator[Proposal]:
     budget = fields.pop("budget", Budget(max_drop=1))
     assert isinstance(budget, Budget)
     board = Board(budget, (Target.ONNXRUNTIME_CPU,))
-    defaults = {"graph": Graph(models.cnn()), "board": board, "has_data": True, "cores": 4}
+    defaults = {"graph": lambda _: Graph(models.cnn()), "board": board, "has_data": True, "cores": 4}
     known = Known(**(defaults | fields))  # type: ignore[arg-type]
     for proposal in proposals(known):
         if proposal in board:
@@ -63,11 +64,21 @@ def test_the_cheapest_comes_first_and_nothing_twice() -> None:
 def test_a_graph_that_cannot_be_simplified_is_changed_as_it_is() -> None:
     board = Board(Budget(), (Target.ONNXRUNTIME_CPU,))
     board.add(Trial(proposal=Proposal(recipe=START), seconds=1, failed="Output 'y' is no longer what it was."))
-    known = Known(Graph(models.cnn()), board, has_data=True)
+    known = Known(lambda _: Graph(models.cnn()), board, has_data=True)
     found = [proposal.recipe for proposal in proposals(known)]
     assert found[0] == START
     assert (Quantize(),) in found
     assert not any(recipe[:1] == START for recipe in found[1:])
+
+
+def test_layers_are_named_as_they_are_once_simplified() -> None:
+    """Of nodes without names the first convolution is called `Conv@0` in one graph, and something else in another."""
+    found = recipes(nothing_helps, graph=lambda recipe: Graph(models.cnn() if recipe else models.random_mlp()))
+    excluded = {
+        name for recipe in found for config in recipe if isinstance(config, Quantize) for name in config.exclude
+    }
+    assert excluded
+    assert excluded <= {layer.name for layer in layers_of(Graph(models.cnn()))}
 
 
 @pytest.mark.parametrize("lost", [0.0, 2.0])
@@ -144,7 +155,7 @@ def test_heads_go_only_where_there_is_attention() -> None:
     }"""
 
     def heads(graph: Graph) -> int:
-        cuts = [recipe[-1] for recipe in recipes(nothing_helps, graph=graph)]
+        cuts = [recipe[-1] for recipe in recipes(nothing_helps, graph=lambda _, graph=graph: graph)]
         return sum(isinstance(cut, Prune) and cut.granularity is Granularity.HEAD for cut in cuts)
 
     assert heads(Graph(models.cnn())) == 0

@@ -85,6 +85,17 @@ def test_names_that_are_no_file_names(target: Target, tmp_path: Path) -> None:
     assert found["out/<0>"].tolist() == [[0, 0, 2]]
 
 
+@pytest.mark.parametrize("target", OFFERED)
+def test_tensors_that_a_runtime_merges_into_an_output_are_none(target: Target, tmp_path: Path) -> None:
+    """What is passed on under other names has several of them once it is compiled."""
+    body = "g (float[N,3] x) => (float[N,3] y) { a = Softmax (x) b = Identity (a) y = Identity (b) }"
+    runtime = runtime_for(target)
+    file = tmp_path / delivered_name(target)
+    runtime.convert(models.saved(models.parsed(body), tmp_path / "model.onnx"), file)
+    session = runtime.load(runtime.unpack(file, tmp_path), 1)
+    assert session.run({"x": np.zeros((2, 3), np.float32)}).keys() == {"y"}
+
+
 def test_onnxruntime_delivers_the_very_bytes(tmp_path: Path) -> None:
     file = delivered(Target.ONNXRUNTIME_CPU, models.cnn(), tmp_path)
     assert file.read_bytes() == (tmp_path / "model.onnx").read_bytes()

@@ -41,12 +41,12 @@ Order = Callable[[Iterable[Recipe]], list[Recipe]]
 class Known:
     """What proposals depend on.
 
-    `cores` are those that may be used, one where the measurement says how many threads there are; `lessons` None where
-    nothing can be learned; `order` puts first what did well on the tenant's earlier models, and where they say nothing
-    the `preset` does.
+    `graph` gives what a recipe makes of the model; `cores` are those that may be used, one where the measurement says
+    how many threads there are; `lessons` None where nothing can be learned; `order` puts first what did well on the
+    tenant's earlier models, and where they say nothing the `preset` does.
     """
 
-    graph: Graph
+    graph: Callable[[Recipe], Graph]
     board: Board
     has_data: bool
     cores: int = 1
@@ -64,6 +64,11 @@ class Known:
         """What every recipe begins with: nothing, where the graph was found not to survive being simplified."""
         failed = self.board.trial(START) is not None and not self.board.seen(START)
         return () if failed else START
+
+    @property
+    def begun(self) -> Graph:
+        """The graph that every recipe changes, with the names that its layers have there."""
+        return self.graph(self.start)
 
     def gains(self, recipe: Recipe) -> bool:
         """Whether it promises more than the graph that nothing was done to."""
@@ -119,10 +124,10 @@ def _quantized(known: Known) -> Iterator[Recipe]:
 
 def _gentler(known: Known) -> Iterator[Recipe]:
     """Fewer operators, or layers left in float: for where all of them lose too much, or gain little."""
-    light = _light_ops(known.graph)
+    light = _light_ops(known.begun)
     if light:
         yield known.static(exclude_ops=light)
-    heavy = [layer.name for layer in layers_of(known.graph) if layer.op in HEAVY]
+    heavy = [layer.name for layer in layers_of(known.begun) if layer.op in HEAVY]
     for count in FIRST_LAYERS:
         if len(heavy) > count:
             yield known.static(exclude=tuple(dict.fromkeys(heavy[:count])))
@@ -132,7 +137,7 @@ def _gentler(known: Known) -> Iterator[Recipe]:
 
 def _more_exact(known: Known) -> Iterator[Recipe]:
     """What quantizing does wrong put right, other ranges, and as few layers in float as it takes."""
-    if _products(known.graph):
+    if _products(known.begun):
         yield known.static(smooth=Smooth())
         yield *known.start, Quantize(activations=Activations.DYNAMIC, smooth=Smooth())
     yield known.static(rounding=Rounding.LEARNED, bias_correction=True)
@@ -152,7 +157,7 @@ def _light_ops(graph: Graph) -> tuple[str, ...]:
 def _smaller(known: Known) -> Iterator[Recipe]:
     """Graphs with less in them: as they are, then with what they lost learned again, then quantized."""
     tried: list[Recipe] = []
-    for recipe in known.choose((*known.start, config) for config in smaller_graphs(known.graph)):
+    for recipe in known.choose((*known.start, config) for config in smaller_graphs(known.begun)):
         if known.lessons or not any(known.board.lossy(other) for other in tried if _are_kin(other, recipe)):
             yield recipe
             tried.append(recipe)
@@ -189,7 +194,7 @@ def _best_ways(known: Known) -> list[Quantize]:
 def _storage(known: Known) -> Iterator[Recipe]:
     """Smaller files. Where speed is wanted they seldom help on a CPU, so they come last."""
     yield *known.start, Quantize(precision=Precision.FP16)
-    if _products(known.graph):
+    if _products(known.begun):
         yield *known.start, Quantize(precision=Precision.INT4)
         if known.board.budget.objective is Objective.SIZE:
             yield *known.start, Quantize(precision=Precision.INT4, block_size=128)

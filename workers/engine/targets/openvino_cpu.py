@@ -2,7 +2,7 @@
 
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -76,16 +76,24 @@ class OpenVinoCpu:
         return folder / PARTS[0]
 
     def load(self, file: Path, threads: int) -> Session:
-        return OvSession(self._compile(file, threads), self._settings.streams or 1)
+        model = self._read(file)
+        names = [frozenset(port.get_names()) for port in model.outputs]
+        return OvSession(self._compile(model, threads), names, self._settings.streams or 1)
 
     def operators(self, file: Path, inputs: Arrays, threads: int, scratch: Path) -> tuple[OperatorTime, ...]:  # noqa: ARG002
-        compiled = self._compile(file, threads, PERF_COUNT=True)
+        compiled = self._compile(self._read(file), threads, PERF_COUNT=True)
         request = compiled.create_infer_request()
         for _ in range(1 + PROFILED_RUNS):
             request.infer(contiguous(inputs))
         return tuple(_operator_time(node) for node in _executed(compiled.get_runtime_model().get_ordered_ops()))
 
-    def _compile(self, file: Path, threads: int, **more: object) -> Any:
+    def _read(self, file: Path) -> Any:
+        try:
+            return ov.Core().read_model(file)
+        except RuntimeError as error:
+            raise TargetBuildFailed(f"OpenVINO cannot load the model: {first_line(error)}") from error
+
+    def _compile(self, model: Any, threads: int, **more: object) -> Any:
         self._require_precision()
         settings = {
             "INFERENCE_PRECISION_HINT": self.precision.value,
@@ -95,7 +103,7 @@ class OpenVinoCpu:
             "ENABLE_CPU_PINNING": True,
         }
         try:
-            return ov.Core().compile_model(file, DEVICE, settings | more)
+            return ov.Core().compile_model(model, DEVICE, settings | more)
         except RuntimeError as error:
             raise TargetBuildFailed(f"OpenVINO cannot load the model: {first_line(error)}") from error
 
@@ -105,13 +113,14 @@ class OpenVinoCpu:
 
 
 class OvSession:
-    def __init__(self, compiled: Any, streams: int) -> None:
-        self._compiled = compiled
+    def __init__(self, compiled: Any, names: Sequence[frozenset[str]], streams: int) -> None:
+        """`names` are those of each output in the model: compiled, it is also called as the tensors merged into it."""
+        self._outputs = list(zip(names, compiled.outputs, strict=True))
         self._requests = [compiled.create_infer_request() for _ in range(streams)]
 
     def run(self, inputs: Arrays) -> dict[str, Array]:
         found = self._requests[0].infer(contiguous(inputs))
-        return {name: found[port] for port in self._compiled.outputs for name in port.get_names()}
+        return {name: found[port] for names, port in self._outputs for name in names}
 
     def bind(self, inputs: Arrays) -> Callable[[], object]:
         for request in self._requests:
