@@ -7,10 +7,10 @@ export TORCH_INDEX TORCH_VERSION
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check format lint types imports lock openapi bench isolation conformance clean
+.PHONY: help setup demo serve test test-toolkits check format lint types imports lock openapi bench isolation conformance clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 setup: ## make .venv and install everything in it (done by the others when needed)
 	@GOAL=$(MAKECMDGOALS) $(PYTHON) scripts/install.py
@@ -21,7 +21,11 @@ demo: setup ## see two real models come out smaller and faster, with the proof (
 serve: setup ## run the service on this machine until Ctrl-C (PORT=8000)
 	@$(RUN) -m app --port $(or $(PORT),8000)
 
-test: setup ## run the tests
+test: setup ## run the tests, and of toolkits those that are built
+	@$(RUN) -m pytest -q
+
+test-toolkits: setup ## build the toolkits (gigabytes, once for each lock file), then run the tests
+	@$(RUN) -m workers toolkits install
 	@$(RUN) -m pytest -q
 
 check: setup format lint types imports test ## everything that must hold before a change lands
@@ -38,7 +42,7 @@ types: setup
 imports: setup
 	@.venv/bin/lint-imports --no-logo
 
-lock: setup ## write requirements/*.txt anew from requirements/*.in
+lock: setup ## write requirements/**/*.txt anew from the .in files beside them
 	@$(RUN) scripts/lock.py
 
 openapi: setup ## write docs/openapi.json anew

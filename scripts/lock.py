@@ -3,7 +3,7 @@
     make lock
 
 Everything is resolved once (dev.txt), and the parts are cut from that, so that they agree; bench.txt holds only what
-the scoreboard needs beside it. torch is pinned to its
+the scoreboard needs beside it. Toolkits are environments of their own, each resolved alone. torch is pinned to its
 public version: which build of it (CPU, CUDA) is installed is decided where it is installed.
 """
 
@@ -17,13 +17,15 @@ PARTS = ("dev", "app", "engine", "bench")
 BESIDE = "bench"
 """Its packages go into a folder beside the environment, which has the others already."""
 
+TOOLKITS = tuple(f"toolkits/{path.stem}" for path in sorted((FOLDER / "toolkits").glob("*.in")))
 OPTIONS = ("--quiet", "--strip-extras", "--no-header", "--annotation-style=line", "--allow-unsafe")
 SILENT = ("--no-emit-index-url", "--no-emit-find-links", "--no-emit-trusted-host", "--no-emit-options")
 
 
 def lock(part: str) -> None:
     source, target = FOLDER / f"{part}.in", FOLDER / f"{part}.txt"
-    constraint = () if part == PARTS[0] else ("--constraint", str(FOLDER / f"{PARTS[0]}.txt"))
+    alone = part in (PARTS[0], *TOOLKITS)
+    constraint = () if alone else ("--constraint", str(FOLDER / f"{PARTS[0]}.txt"))
     command = [sys.executable, "-m", "piptools", "compile", *OPTIONS, *SILENT, *constraint]
     subprocess.run([*command, "--output-file", str(target), str(source)], check=True, cwd=FOLDER.parent)
     text = re.sub(r"(==[0-9.]+)\+cpu", r"\1", target.read_text())
@@ -39,6 +41,6 @@ def without(text: str, other: Path) -> str:
     return "\n".join(line for line in text.splitlines() if line not in there) + "\n"
 
 
-for each in PARTS:
+for each in (*PARTS, *TOOLKITS):
     lock(each)
     print(f"requirements/{each}.txt")

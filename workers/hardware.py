@@ -6,8 +6,9 @@ from importlib.metadata import version
 import psutil
 
 from whetstone.contract.steps import Enrol
-from whetstone.contract.targets import HardwareClass, Target
+from whetstone.contract.targets import HardwareClass, Target, toolkit_of
 from workers.engine.targets.processor import computes_bf16, cpu_model
+from workers.engine.toolkits.environments import built, is_built
 
 
 def describe(worker_id: str, name: str, hardware: HardwareClass) -> Enrol:
@@ -16,6 +17,7 @@ def describe(worker_id: str, name: str, hardware: HardwareClass) -> Enrol:
         name=name,
         hardware=hardware,
         targets=tuple(target for target in Target if offers(target)),
+        toolkits=built(),
         version=version("onnxruntime"),
         cpu=cpu_model(),
         cores=os.cpu_count() or 1,
@@ -24,6 +26,9 @@ def describe(worker_id: str, name: str, hardware: HardwareClass) -> Enrol:
 
 
 def offers(target: Target) -> bool:
+    toolkit = toolkit_of(target)
+    if toolkit is not None and not is_built(toolkit):
+        return False
     match target:
         case Target.ONNXRUNTIME_CPU | Target.OPENVINO_CPU:
             return True

@@ -6,6 +6,8 @@ import structlog
 from celery import Celery
 from kombu import Queue
 
+from whetstone.contract.targets import HardwareClass, queue_of
+from workers.engine.toolkits.environments import built
 from workers.settings import WorkerSettings
 
 VISIBILITY_SECONDS = 24 * 3600  # the lease in Postgres decides what is lost, not the broker's clock
@@ -16,7 +18,7 @@ def create_celery(settings: WorkerSettings) -> Celery:
     app = Celery("whetstone", broker=settings.broker_url)
     app.conf.update(
         task_ignore_result=True,
-        task_queues=[Queue(settings.hardware.value)],  # type: ignore[no-untyped-call] # kombu has no types
+        task_queues=[Queue(name) for name in _queues(settings.hardware)],  # type: ignore[no-untyped-call] # kombu has no types
         task_default_queue=settings.hardware.value,
         worker_prefetch_multiplier=1,
         worker_redirect_stdouts=False,
@@ -25,6 +27,11 @@ def create_celery(settings: WorkerSettings) -> Celery:
         broker_transport_options={"visibility_timeout": VISIBILITY_SECONDS, "socket_timeout": 30},
     )
     return app
+
+
+def _queues(hardware: HardwareClass) -> list[str]:
+    """The queue of the hardware, and one for each toolkit that is built here."""
+    return [queue_of(hardware, toolkit) for toolkit in (None, *built())]
 
 
 def configure_logs(level: str) -> None:

@@ -23,6 +23,8 @@ from pydantic import TypeAdapter, ValidationError
 from whetstone.contract.failures import Failure, FailureCode
 from whetstone.contract.steps import Limits
 from workers.engine.request import Done, Failed, MadeFile, Message, Request
+from workers.engine.toolkits.environments import FOLDER_VARIABLE
+from workers.engine.toolkits.environments import folder as toolkits
 
 START_SECONDS = 120.0
 LOOK_SECONDS = 0.05
@@ -166,6 +168,7 @@ def _environment() -> dict[str, str]:
         "PYTHONPATH": str(Path(__file__).parents[1]),
         "MPLCONFIGDIR": str(_fonts()),
         "HF_HUB_OFFLINE": "1",
+        FOLDER_VARIABLE: str(toolkits()),
         "ORT_DISABLE_TELEMETRY": "1",
     }
     return kept | fixed

@@ -4,7 +4,7 @@ from sqlalchemy import ColumnElement, and_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.artifacts import files
-from app.artifacts.tables import ArtifactRow
+from app.artifacts.tables import ArtifactRow, FileRow
 from app.core.errors import AppError
 from app.core.ids import Prefix, new_id
 from app.core.tenancy import TenantID, TenantRepository
@@ -48,9 +48,7 @@ async def add(
     session: AsyncSession, tenant_id: TenantID, job_id: str, step_id: str, target: Target | None, output: OutputFile
 ) -> ArtifactRow:
     """Record an uploaded output of a step. Raises OutputMissing."""
-    file = await files.find(session, tenant_id, output.sha256)
-    if file is None:
-        raise OutputMissing(f"{output.name} ({output.sha256[:12]}…) was not uploaded.")
+    file = await uploaded(session, tenant_id, output)
     row = ArtifactRow(
         id=new_id(Prefix.ARTIFACT),
         tenant_id=tenant_id,
@@ -65,6 +63,14 @@ async def add(
     session.add(row)
     await session.flush()  # callers refer to row.file_id
     return row
+
+
+async def uploaded(session: AsyncSession, tenant_id: TenantID, output: OutputFile) -> FileRow:
+    """The file that a step says it has uploaded. Raises OutputMissing."""
+    file = await files.find(session, tenant_id, output.sha256)
+    if file is None:
+        raise OutputMissing(f"{output.name} ({output.sha256[:12]}…) was not uploaded.")
+    return file
 
 
 async def drop_interim(

@@ -13,6 +13,8 @@ from app.fleet.tables import StepRow, WorkerRow
 from whetstone.contract.failures import Failure
 from whetstone.contract.jobs import StepState
 from whetstone.contract.steps import Enrol
+from whetstone.contract.targets import HardwareClass
+from whetstone.contract.toolkits import Toolkit
 
 ALIVE = timedelta(seconds=60)  # a worker shows itself every ten seconds
 
@@ -103,3 +105,8 @@ async def save_worker(session: AsyncSession, worker: Enrol) -> None:
 
 async def living_workers(session: AsyncSession) -> list[WorkerRow]:
     return list(await session.scalars(select(WorkerRow).where(WorkerRow.last_seen_at >= datetime.now(UTC) - ALIVE)))
+
+
+async def is_offered(session: AsyncSession, hardware: HardwareClass, toolkit: Toolkit) -> bool:
+    """Whether a living worker with this hardware has the toolkit."""
+    return any(worker.hardware == hardware and toolkit in worker.toolkits for worker in await living_workers(session))

@@ -50,9 +50,11 @@ from whetstone.contract.steps import (
     UploadAnswer,
     UploadRequest,
 )
-from whetstone.contract.targets import HardwareClass, hardware_of
+from whetstone.contract.targets import HardwareClass, hardware_of, queue_of, toolkit_of
+from whetstone.contract.toolkits import Toolkit
 
 TOKEN_SECONDS = 30 * 24 * 3600
+NOBODY_HAS_IT = "No worker that is running has it."
 log = structlog.get_logger()
 
 
@@ -119,6 +121,7 @@ async def queue_step(
         kind=task.kind,
         target=target,
         hardware=HardwareClass.CPU if target is None else hardware_of(target),
+        toolkit=None if target is None else toolkit_of(target),
         task=task,
         inputs=inputs,
         limits=Limits(seconds=seconds, memory=limits.step_memory, file_size=limits.step_file_size),
@@ -134,7 +137,12 @@ async def queue_step(
 
 async def _send(session: AsyncSession, fleet: Fleet, step: StepRow) -> None:
     token = fleet.signer.sign(Use.STEP, TOKEN_SECONDS, step_id=step.id, tenant_id=step.tenant_id)
-    await outbox.put(session, step.tenant_id, RUN_STEP, step.hardware, [step.id, token])
+    queue = queue_of(HardwareClass(step.hardware), _toolkit(step))
+    await outbox.put(session, step.tenant_id, RUN_STEP, queue, [step.id, token])
+
+
+def _toolkit(step: StepRow) -> Toolkit | None:
+    return None if step.toolkit is None else Toolkit(step.toolkit)
 
 
 async def request_cancel(session: AsyncSession, step: StepRow) -> None:
@@ -345,12 +353,26 @@ async def _fail_or_retry(
     step.failure = failure.model_copy(update={"step": step.id})
     if step.cancel_requested:
         await _ended(session, fleet, step, StepState.CANCELLED)
+    elif failure.toolkit is not None and step.toolkit is None:
+        await _move(session, fleet, step, failure, failure.toolkit)
     elif failure.code in INFRASTRUCTURE and step.attempt < step.max_attempts:
         step.state, step.lease_until = StepState.QUEUED, None
         await _send_again(session, fleet, step)
         await fleet.listeners[StepKind(step.kind)].retried(session, step)
     else:
         await _ended(session, fleet, step, StepState.FAILED, outputs)
+
+
+async def _move(session: AsyncSession, fleet: Fleet, step: StepRow, failure: Failure, toolkit: Toolkit) -> None:
+    """To the workers that have the toolkit which the step turned out to need; ends it where there are none."""
+    if not await repository.is_offered(session, HardwareClass(step.hardware), toolkit):
+        step.failure = failure.model_copy(update={"step": step.id, "message": f"{failure.message} {NOBODY_HAS_IT}"})
+        await _ended(session, fleet, step, StepState.FAILED)
+        return
+    step.toolkit, step.state, step.lease_until = toolkit, StepState.QUEUED, None
+    step.max_attempts += 1  # nothing was tried yet
+    await _send_again(session, fleet, step)
+    await fleet.listeners[StepKind(step.kind)].retried(session, step)
 
 
 async def _ended(
@@ -384,4 +406,20 @@ async def sweep_step(session: AsyncSession, fleet: Fleet, step_id: str) -> None:
         lost = Failure(code=FailureCode.WORKER_LOST, message=f"The worker was lost during attempt {step.attempt}.")
         await _fail_or_retry(session, fleet, step, lost)
     elif step.state == StepState.QUEUED and step.sent_at < now:
+        await _wake(session, fleet, step)
+
+
+async def _wake(session: AsyncSession, fleet: Fleet, step: StepRow) -> None:
+    """Send the message again; a step that needs a toolkit ends where by now no worker has it."""
+    toolkit = _toolkit(step)
+    if toolkit is None or await repository.is_offered(session, HardwareClass(step.hardware), toolkit):
         await _send_again(session, fleet, step)
+        return
+    step.failure = Failure(
+        code=FailureCode.NO_WORKER,
+        message=f"This needs the toolkit `{toolkit}`. {NOBODY_HAS_IT}",
+        hint=f"Install it on a worker (`python -m workers toolkits install {toolkit}`) and start that anew.",
+        step=step.id,
+        toolkit=toolkit,
+    )
+    await _ended(session, fleet, step, StepState.FAILED)

@@ -32,6 +32,7 @@ class StepRow(Base):
     kind: Mapped[str] = mapped_column(String(20))
     target: Mapped[str | None] = mapped_column(String(60))
     hardware: Mapped[str] = mapped_column(String(60))
+    toolkit: Mapped[str | None] = mapped_column(String(60))
     task: Mapped[Any] = mapped_column(Json(Task))
     inputs: Mapped[tuple[StepInput, ...]] = mapped_column(Json(tuple[StepInput, ...]))
     limits: Mapped[Limits] = mapped_column(Json(Limits))
@@ -59,6 +60,7 @@ class WorkerRow(Base):
     name: Mapped[str] = mapped_column(String(200))
     hardware: Mapped[str] = mapped_column(String(60), index=True)
     targets: Mapped[list[str]] = mapped_column(JSONB)
+    toolkits: Mapped[list[str]] = mapped_column(JSONB)
     version: Mapped[str] = mapped_column(String(50))
     cpu: Mapped[str] = mapped_column(String(200))
     cores: Mapped[int]

@@ -101,7 +101,7 @@ async def _other_inputs(
     for role, model_id in other_models(passes).items():
         row = await ModelRepository(session, caller.tenant_id).get(model_id)
         check_ready(row, role)
-        inputs.append(StepInput(role=role, file_id=row.file_id, filename=row.filename))
+        inputs.append(_model_input(role, row))
     source_id = source_dataset(passes)
     if source_id is not None and model.facts is not None:
         source = await DatasetRepository(session, caller.tenant_id).get(source_id)
@@ -140,10 +140,17 @@ async def _queue_first(
 
 
 def original_inputs(model: ModelRow, dataset: DatasetRow | None) -> tuple[StepInput, ...]:
-    inputs = [StepInput(role=InputRole.MODEL, file_id=model.file_id, filename=model.filename)]
+    inputs = [_model_input(InputRole.MODEL, model)]
     if dataset is not None:
         inputs.append(StepInput(role=InputRole.DATASET, file_id=dataset.file_id, filename=dataset.filename))
     return tuple(inputs)
+
+
+def _model_input(role: InputRole, model: ModelRow) -> StepInput:
+    """The model as ONNX, whatever it came as."""
+    if model.imported_file_id is None:
+        return StepInput(role=role, file_id=model.file_id, filename=model.filename)
+    return StepInput(role=role, file_id=model.imported_file_id, filename="imported.onnx")
 
 
 async def cancel(session: AsyncSession, caller: Principal, job_id: str) -> JobRow:

@@ -1,6 +1,7 @@
+from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.core.database import Base, Json
+from app.core.database import Base, Id, Json
 from app.uploads.tables import UploadedColumns
 from whetstone.contract.models import ModelFacts
 
@@ -9,3 +10,9 @@ class ModelRow(UploadedColumns, Base):
     __tablename__ = "models"
 
     facts: Mapped[ModelFacts | None] = mapped_column(Json(ModelFacts))
+    imported_file_id: Mapped[Id | None] = mapped_column(ForeignKey("files.id"), index=True)
+    """Its ONNX form, if it came in another. Steps read this one, so that no other needs a toolkit."""
+
+    @property
+    def file_ids(self) -> tuple[str, ...]:
+        return super().file_ids if self.imported_file_id is None else (*super().file_ids, self.imported_file_id)

@@ -106,14 +106,17 @@ async def delete(
     for step in await steps.of_subject(row.id):
         await fleet_service.request_cancel(session, step)
     await session.flush()  # the next look must not find what was just cancelled
-    if await steps.needs_file(row.file_id):
-        raise StillInUse
+    file_ids: tuple[str, ...] = row.file_ids
+    for file_id in file_ids:
+        if await steps.needs_file(file_id):
+            raise StillInUse
     try:
         async with session.begin_nested():
             await session.delete(row)
     except IntegrityError as error:
         raise StillInUse from error
-    await files.release(session, tenant_id, row.file_id)
+    for file_id in file_ids:
+        await files.release(session, tenant_id, file_id)
 
 
 class InspectionListener(Generic[RowT]):

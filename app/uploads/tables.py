@@ -1,3 +1,6 @@
+from collections.abc import Callable
+from typing import Any
+
 from sqlalchemy import ForeignKey, String
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column, relationship
 
@@ -18,6 +21,12 @@ class UploadedColumns:
     created_at: Mapped[Created]
     file_id: Mapped[Id] = mapped_column(ForeignKey("files.id"), index=True)
 
+    @property
+    def file_ids(self) -> tuple[str, ...]:
+        """All files that belong to it."""
+        return (self.file_id,)
+
     @declared_attr
     def file(self) -> Mapped[FileRow]:
-        return relationship(FileRow, lazy="joined", innerjoin=True)
+        mine: Callable[[], Any] = lambda: self.file_id  # noqa: E731 - asked once the columns are known
+        return relationship(FileRow, lazy="joined", innerjoin=True, foreign_keys=mine)

@@ -20,7 +20,7 @@ def test_what_a_user_installs_is_what_the_lock_starts_from() -> None:
 
 
 def test_lock_files_pin_everything_and_name_no_address() -> None:
-    for path in (ROOT / "requirements").glob("*.txt"):
+    for path in (ROOT / "requirements").rglob("*.txt"):
         for line in path.read_text().splitlines():
             assert line.startswith("#") or re.fullmatch(r"[a-z0-9._-]+==[^\s+]+( ; .+)?", line), f"{path.name}: {line}"
 

@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 
+from whetstone.contract.toolkits import Toolkit
 from whetstone.contract.types import Contract
 
 
@@ -37,11 +38,12 @@ INFRASTRUCTURE = frozenset({FailureCode.WORKER_LOST, FailureCode.STORAGE_ERROR})
 
 
 class Failure(Contract):
-    """What went wrong, where, and what to do about it."""
+    """What went wrong, where, and what to do about it. `toolkit` is the one that the worker lacks."""
 
     code: FailureCode
     message: str
     hint: str | None = None
     step: str | None = None
     layer: str | None = None
+    toolkit: Toolkit | None = None
     detail: str | None = None

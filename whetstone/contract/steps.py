@@ -15,6 +15,7 @@ from whetstone.contract.provenance import Envelope
 from whetstone.contract.reports import Candidate, JobReport, PassReport, SearchSummary, TargetReport
 from whetstone.contract.search import Ended, Limit
 from whetstone.contract.targets import AS_USUAL, HardwareClass, RuntimeSettings, Target
+from whetstone.contract.toolkits import Toolkit
 from whetstone.contract.trials import Interrupted, Remembered, Trial
 from whetstone.contract.tuning import TrialRead, Tune, Values
 from whetstone.contract.types import Bytes, Contract, Count, FileName, Fraction, Seconds, Sha256, StepRef, WorkerRef
@@ -326,6 +327,7 @@ class Enrol(Contract):
     name: Annotated[str, Field(min_length=1, max_length=200)]
     hardware: HardwareClass
     targets: tuple[Target, ...]
+    toolkits: tuple[Toolkit, ...] = ()
     version: str
     cpu: str
     cores: int

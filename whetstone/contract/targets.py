@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from whetstone.contract.toolkits import Toolkit
 from whetstone.contract.types import Contract
 
 
@@ -66,3 +67,15 @@ def hardware_of(target: Target) -> HardwareClass:
     match target:
         case Target.ONNXRUNTIME_CPU | Target.OPENVINO_CPU | Target.OPENVINO_CPU_BF16:
             return HardwareClass.CPU
+
+
+def toolkit_of(target: Target) -> Toolkit | None:
+    """The toolkit that a worker needs to deliver for this target; None where the engine's own environment does."""
+    match target:
+        case Target.ONNXRUNTIME_CPU | Target.OPENVINO_CPU | Target.OPENVINO_CPU_BF16:
+            return None
+
+
+def queue_of(hardware: HardwareClass, toolkit: Toolkit | None) -> str:
+    """The queue of the workers with this hardware, or of those among them that have this toolkit too."""
+    return hardware.value if toolkit is None else f"{hardware.value}+{toolkit.value}"

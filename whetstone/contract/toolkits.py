@@ -1,0 +1,9 @@
+"""Toolkits: converters and runtimes that cannot be installed beside the others."""
+
+from enum import StrEnum
+
+
+class Toolkit(StrEnum):
+    """Each is an environment of its own, which a worker has or has not."""
+
+    TENSORFLOW = "tensorflow"

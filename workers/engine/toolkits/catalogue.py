@@ -1,0 +1,27 @@
+"""What each toolkit is for. A new one is a member of `Toolkit`, a case here, and `requirements/toolkits/NAME.in`."""
+
+from typing import NamedTuple, assert_never
+
+from whetstone.contract.targets import Target, toolkit_of
+from whetstone.contract.toolkits import Toolkit
+
+
+class Facts(NamedTuple):
+    """The formats that it reads, the modules that must be importable in it, and its size once built, in MB."""
+
+    formats: tuple[str, ...]
+    modules: tuple[str, ...]
+    megabytes: int
+
+
+def facts_of(toolkit: Toolkit) -> Facts:
+    match toolkit:
+        case Toolkit.TENSORFLOW:
+            return Facts(("keras", "hdf5", "saved-model", "tflite"), ("tensorflow", "keras", "tf2onnx"), 1700)
+        case _:
+            assert_never(toolkit)
+
+
+def targets_of(toolkit: Toolkit) -> tuple[Target, ...]:
+    """The targets that need it."""
+    return tuple(target for target in Target if toolkit_of(target) is toolkit)

@@ -1,0 +1,114 @@
+"""Where the environments of toolkits are, and how they are made.
+
+Each lies in a folder named after the toolkit and the hash of its lock file, outside the checkout, so that it is made
+once for all checkouts, and a changed lock file gets a new one. It appears there whole or not at all.
+"""
+
+import fcntl
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import venv
+from pathlib import Path
+
+from whetstone.contract.toolkits import Toolkit
+from workers.engine.toolkits.catalogue import facts_of
+
+FOLDER_VARIABLE = "WHETSTONE_WORKER_TOOLKITS"
+LOCKS = Path(__file__).parents[3] / "requirements" / "toolkits"
+CHECK_SECONDS = 300
+_CHECK = """
+import importlib, sys
+for name in sys.argv[1:]:
+    print(name, getattr(importlib.import_module(name), "__version__", ""))
+"""
+
+
+class NotBuilt(Exception):
+    """The toolkit could not be built, or does not work."""
+
+
+def folder() -> Path:
+    """All environments lie in here: what `WHETSTONE_WORKER_TOOLKITS` says, or the user's cache."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get(FOLDER_VARIABLE) or cache / "whetstone" / "toolkits").absolute()
+
+
+def lock_of(toolkit: Toolkit) -> Path:
+    return LOCKS / f"{toolkit}.txt"
+
+
+def place_of(toolkit: Toolkit) -> Path:
+    """The folder of the environment, whether it has been built or not."""
+    return folder() / f"{toolkit}-{_fingerprint(lock_of(toolkit))}"
+
+
+def python_in(place: Path) -> Path:
+    return place / "bin" / "python"
+
+
+def is_built(toolkit: Toolkit) -> bool:
+    return place_of(toolkit).is_dir()
+
+
+def built() -> tuple[Toolkit, ...]:
+    return tuple(toolkit for toolkit in Toolkit if is_built(toolkit))
+
+
+def _fingerprint(lock: Path) -> str:
+    """Changes with what is installed and with the Python and the machine it is installed for."""
+    made_for = f"{sys.implementation.cache_tag} {platform.machine()}".encode()
+    return hashlib.sha256(made_for + b"\0" + lock.read_bytes()).hexdigest()[:16]
+
+
+def install(toolkit: Toolkit) -> Path:
+    """Build the environment unless it is there. Raises NotBuilt."""
+    place = place_of(toolkit)
+    build(place, lock_of(toolkit))
+    return place
+
+
+def build(place: Path, lock: Path) -> None:
+    """Make an environment of what `lock` names at `place`; who asks for the same meanwhile waits. Raises NotBuilt."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.with_suffix(".lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        if place.is_dir():
+            return
+        unfinished = Path(tempfile.mkdtemp(prefix="building-", dir=place.parent))
+        try:
+            venv.create(unfinished, symlinks=True)
+            _pip(python_in(unfinished), lock)
+            unfinished.chmod(0o755)
+            unfinished.rename(place)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _pip(python: Path, lock: Path) -> None:
+    """With this environment's pip, so that the new one needs none. The lock file is complete: nothing is resolved."""
+    command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps"]
+    done = subprocess.run([*command, "--requirement", str(lock)], check=False)
+    if done.returncode != 0:
+        raise NotBuilt(f"pip could not install {lock.name}; it says why above.")
+
+
+def check(toolkit: Toolkit) -> str:
+    """Import what the toolkit is for, in its own Python. Returns the versions. Raises NotBuilt."""
+    if not is_built(toolkit):
+        raise NotBuilt(f"It is not built: {how_to_install(toolkit)}")
+    command = [str(python_in(place_of(toolkit))), "-I", "-c", _CHECK, *facts_of(toolkit).modules]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=CHECK_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        told = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1]
+        raise NotBuilt(f"It does not work: {told}. Delete {place_of(toolkit)} and install it again.") from error
+    return ", ".join(done.stdout.splitlines())
+
+
+def how_to_install(toolkit: Toolkit) -> str:
+    return f"python -m workers toolkits install {toolkit}"
