@@ -92,6 +92,15 @@ def test_a_harmful_result_gives_the_original_back(tmp_path: Path) -> None:
     assert report.verdict.kind is VerdictKind.NO_GAIN
     assert "points of accuracy lost" in report.verdict.reason
     assert report.result.size < report.original.size
+    assert report.accuracy is not None
+    assert report.accuracy.flips is not None
+    assert len(report.worst) == min(12, report.accuracy.flips.lost)
+    assert all(sample.picture and sample.label == sample.original != sample.result for sample in report.worst)
+    lost = [sample.before - sample.after for sample in report.worst]
+    assert lost == sorted(lost, reverse=True)
+    assert report.calibration is not None
+    assert report.calibration.original.error > 0.7  # always right, and never sure
+    assert sum(each.samples for each in report.calibration.result.bins) == report.accuracy.samples
     assert done.outputs[0].name == "openvino-cpu.zip"
     assert (tmp_path / "outputs" / "openvino-cpu.zip").stat().st_size == report.original.size
 
@@ -127,6 +136,7 @@ def test_without_a_dataset_fidelity_decides_and_a_missed_limit_is_named(tmp_path
     assert "agreement with the original" in report.verdict.reason
     assert report.accuracy is None
     assert report.fidelity.synthetic_inputs
+    assert (report.calibration, report.worst) == (None, ())
 
 
 def test_a_result_that_is_no_number_is_refused(tmp_path: Path) -> None:

@@ -141,6 +141,59 @@ class Flips(Contract):
     examples: tuple[int, ...] = ()
 
 
+class Picture(Contract):
+    """A small PNG, in base64; the size is in pixels."""
+
+    png: Annotated[str, Field(max_length=2**17, pattern=r"^[A-Za-z0-9+/]+=*$")]
+    width: Annotated[int, Field(ge=1, le=256)]
+    height: Annotated[int, Field(ge=1, le=256)]
+
+
+class WorstSample(Contract):
+    """A sample of which the result decides otherwise than the original, and wrongly where there is a label.
+
+    `place` is that in the test split, from 0. `before` and `after` are the probabilities that original and result give
+    the label or, without labels, what the original decided. Inputs are shown as a picture where they are one, and else
+    as the first of their values, by input name.
+    """
+
+    place: Count
+    label: int | None
+    original: int
+    result: int
+    before: Fraction
+    after: Fraction
+    picture: Picture | None = None
+    values: dict[str, str] = {}
+
+
+class CalibrationBin(Contract):
+    """Samples that were decided with about the same confidence: its mean, and the share of them that is right."""
+
+    samples: Count
+    confidence: Fraction
+    accuracy: Fraction
+
+
+class Reliability(Contract):
+    """How far the confidence of one side can be believed; bins without samples are left out.
+
+    `error` is the expected calibration error, the mean distance between confidence and accuracy of the bins, weighted
+    by their samples (Guo et al. 2017, equation 3).
+    """
+
+    error: Fraction
+    bins: tuple[CalibrationBin, ...]
+
+
+class Calibration(Contract):
+    """Both sides' confidence in their decisions against how often these are right, on labelled samples."""
+
+    samples: Count
+    original: Reliability
+    result: Reliability
+
+
 class Accuracy(Contract):
     """The task metric on the test split. `drop` > 0 means the result is worse.
 
@@ -231,6 +284,7 @@ class TargetReport(Contract):
     counts samples a second.
 
     After a search `first_choice` is why its first choice gained nothing, where the runner-up is the result instead.
+    `worst` are those samples that lost most confidence.
     """
 
     target: Target
@@ -243,10 +297,12 @@ class TargetReport(Contract):
     size_ratio: float
     accuracy: Accuracy | None
     fidelity: Fidelity
+    calibration: Calibration | None = None
     conversion: Conversion
     conditions: Conditions
     environment: Environment
     layers: tuple[LayerFate, ...] = ()
+    worst: tuple[WorstSample, ...] = ()
 
 
 class LayerChange(Contract):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from whetstone.contract.jobs import ArtifactKind, Measurement
-from whetstone.contract.reports import Accuracy, Conversion, Fidelity, LayerFate, TargetReport, Verdict, VerdictKind
+from whetstone.contract.reports import Accuracy, Conversion, Fidelity, TargetReport, Verdict, VerdictKind
 from whetstone.contract.steps import Deliver, Delivered, InputRole, PackedFile
 from whetstone.contract.targets import AS_USUAL, RuntimeSettings, Target
 from workers.engine.bundle.assemble import GZIP, kit_name
@@ -22,7 +22,9 @@ from workers.engine.measure.evaluation import evaluate
 from workers.engine.measure.feed import Feed
 from workers.engine.measure.latency import Contest, Timing, cores_for, measure
 from workers.engine.measure.layers import fates
+from workers.engine.measure.opinions import Debate, Opinions
 from workers.engine.measure.reading import Reading, reading_of
+from workers.engine.measure.showing import worst_samples
 from workers.engine.measure.toolchain import toolchain
 from workers.engine.measure.verdict import Evidence, judge
 from workers.engine.request import Done, MadeFile, Message, Progress, Request
@@ -91,8 +93,7 @@ def deliver(request: Request, task: Deliver, tell: Tell) -> Done:
         if second.verdict.kind is VerdictKind.IMPROVED:
             judged, first_choice = second, judged.verdict.reason
     winner = trial.original if judged.verdict.kind is VerdictKind.NO_GAIN else judged.result
-    report = _report(task.target, judged, winner.conversion, first_choice)
-    report = report.model_copy(update={"layers": trial.layers(judged)})
+    report = trial.explained(_report(task.target, judged, winner.conversion, first_choice), judged)
     kit = request.outputs / kit_name(task.target)
     packed = trial.packed(judged, kit)  # before the winner's file is moved
     return Done(
@@ -106,11 +107,14 @@ def deliver(request: Request, task: Deliver, tell: Tell) -> Done:
 
 @dataclass(frozen=True)
 class _Judged:
-    """A result and the graph behind it, what was seen of it beside the original, and the verdict on it."""
+    """A result and the graph behind it, what was seen of it beside the original, what both decide (None where outputs
+    are no decision), and the verdict on it.
+    """
 
     graph: Path
     result: Candidate
     seen: Evidence
+    debate: Debate | None
     verdict: Verdict
 
 
@@ -137,17 +141,34 @@ class _Trial:
         result = self._convert(graph, name, settings)
         sides = [self.original, result]
         comparing = Stage(tell, start, middle, f"comparing the outputs of the {name}")
-        accuracy, fidelity = _evaluate(sides, task, feed, self._source.reading, comparing)
+        opinions = Opinions(feed, self._source.reading)
+        accuracy, fidelity = self._evaluate(sides, comparing, opinions)
         contest = Contest(task.target, sides[0].file, sides[1].file, next(feed.batches()).inputs, settings)
         measuring = Stage(tell, middle, end, f"measuring the {name}")
         timing = _time(contest, task.measurement, self._request.scratch / f"{name}-timing", measuring)
         measuring.at(1.0)
         seen = Evidence(timing.original, timing.result, timing.speedup, accuracy, fidelity, timing.conditions)
-        return _Judged(graph, result, seen, judge(task.budget, seen))
+        return _Judged(graph, result, seen, opinions.debate(), judge(task.budget, seen))
 
-    def layers(self, judged: _Judged) -> tuple[LayerFate, ...]:
-        scratch = self._request.scratch
-        return fates(self._source.graph, open_model(judged.graph, scratch), self._feed, scratch)
+    def _evaluate(self, sides: list[Candidate], stage: Stage, opinions: Opinions) -> tuple[Accuracy | None, Fidelity]:
+        feed, target = self._feed, self._task.target
+        original, result = (runtime_for(target, side.settings).load(side.unpacked, self._threads) for side in sides)
+
+        def told(done: int) -> None:
+            stage.at(done / feed.count, samples=done)
+
+        return evaluate(original, result, feed, self._source.reading, told, opinions.add)
+
+    def explained(self, report: TargetReport, judged: _Judged) -> TargetReport:
+        """With what helps to understand the difference, and does not count for the verdict."""
+        scratch, debate = self._request.scratch, judged.debate
+        return report.model_copy(
+            update={
+                "layers": fates(self._source.graph, open_model(judged.graph, scratch), self._feed, scratch),
+                "calibration": debate.calibration() if debate else None,
+                "worst": worst_samples(debate, self._feed) if debate else (),
+            }
+        )
 
     def packed(self, judged: _Judged, kit: Path) -> tuple[PackedFile, ...]:
         """Write all that it takes to repeat the measurement, but for the manifest."""
@@ -197,14 +218,6 @@ def _convert(
 
 def _time(contest: Contest, how: Measurement, scratch: Path, stage: Stage) -> Timing:
     return measure(contest, how, scratch, lambda share, speedup: stage.at(share, speedup=speedup))
-
-
-def _evaluate(
-    sides: list[Candidate], task: Deliver, feed: Feed, reading: Reading, stage: Stage
-) -> tuple[Accuracy | None, Fidelity]:
-    threads = len(cores_for(task.measurement.threads))
-    original, result = (runtime_for(task.target, side.settings).load(side.unpacked, threads) for side in sides)
-    return evaluate(original, result, feed, reading, lambda done: stage.at(done / feed.count, samples=done))
 
 
 def _hand_over(winner: Candidate, target: Target, outputs: Path) -> Iterator[MadeFile]:

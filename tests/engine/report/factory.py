@@ -13,6 +13,8 @@ from whetstone.contract.pruning import Prune
 from whetstone.contract.quantization import Partial, Quantize
 from whetstone.contract.reports import (
     Accuracy,
+    Calibration,
+    CalibrationBin,
     Candidate,
     ClassAccuracy,
     Conditions,
@@ -28,9 +30,12 @@ from whetstone.contract.reports import (
     OperatorTime,
     PassReport,
     Percentile,
+    Picture,
+    Reliability,
     TargetReport,
     Verdict,
     VerdictKind,
+    WorstSample,
 )
 from whetstone.contract.search import Ended
 from whetstone.contract.targets import Target
@@ -137,6 +142,23 @@ def target_report(**changes: object) -> TargetReport:
         ),
     )
     return report.model_copy(update=changes)
+
+
+def worst(*, picture: bool = True, values: str = "1, 2, 3") -> WorstSample:
+    """The smallest PNG there is: one white point."""
+    png = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEA5jVRYwAAAABJRU5ErkJggg=="
+    shown = {"picture": Picture(png=png, width=1, height=1)} if picture else {"values": {"ids": values}}
+    return WorstSample(place=17, label=3, original=3, result=5, before=0.984, after=0.125, **shown)
+
+
+def calibration() -> Calibration:
+    bins = (
+        CalibrationBin(samples=500, confidence=0.55, accuracy=0.6),
+        CalibrationBin(samples=1500, confidence=0.95, accuracy=0.9),
+    )
+    return Calibration(
+        samples=2000, original=Reliability(error=0.05, bins=bins), result=Reliability(error=0.0725, bins=bins[1:])
+    )
 
 
 def pass_reports(layer: str = "conv1") -> tuple[PassReport, ...]:

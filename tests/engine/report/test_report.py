@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from tests.engine.report import factory
 from whetstone.contract.failures import Failure, FailureCode
@@ -18,6 +19,7 @@ from whetstone.contract.reports import (
     Flips,
     JobReport,
     LayerFate,
+    Picture,
     Verdict,
     VerdictKind,
 )
@@ -337,6 +339,32 @@ def test_layers_and_changed_decisions_are_told_in_both_forms() -> None:
     assert "cut Gemm 4 – – – –" in page
     assert "| 3 | 3 | 5 | 2 |" in text
     assert "| head | Conv | 432 | 1 000 | 8 | 25.00% | the same |" in text
+
+
+def test_worst_samples_are_shown_as_they_are() -> None:
+    worst = (factory.worst(), factory.worst(picture=False, values=HOSTILE))
+    report = factory.job_report(targets=(factory.target_report(worst=worst),))
+    outline = Outline(render(report))
+    (picture,) = [attributes for tag, attributes in outline.tags if tag == "img"]
+    assert picture["src"] == f"data:image/png;base64,{worst[0].picture.png}"
+    assert HOSTILE in outline.words
+    assert "3 → 5 , label 3 98.40% → 12.50% no. 17" in outline.text
+    assert "| 17 | 3 | 3 | 5 | 98.40% | 12.50% |" in render_markdown(report)
+
+
+@pytest.mark.parametrize("png", ['"><script>', "", "A" * (2**17 + 1)])
+def test_a_picture_is_nothing_but_base64(png: str) -> None:
+    with pytest.raises(ValidationError):
+        Picture(png=png, width=1, height=1)
+
+
+def test_calibration_is_drawn_and_told() -> None:
+    target = factory.target_report(calibration=factory.calibration())
+    page, text = render(factory.job_report(targets=(target,))), render_markdown(factory.job_report(targets=(target,)))
+    assert "expected calibration error 5.00% → 7.25%" in Outline(page).text
+    assert "Expected calibration error: 5.00% of the original, 7.25% of the result" in page
+    assert "Expected calibration error 5.00% before, 7.25% now." in text
+    assert "| original | 500 | 55.00% | 60.00% |" in text
 
 
 def test_markdown_says_what_the_page_says_and_no_name_breaks_out() -> None:

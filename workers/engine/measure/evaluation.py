@@ -3,17 +3,30 @@
 from collections.abc import Callable
 
 from whetstone.contract.reports import Accuracy, Fidelity
+from workers.engine.data.samples import Batch
 from workers.engine.measure.accuracy import Meter, meter_for
 from workers.engine.measure.feed import Feed
 from workers.engine.measure.fidelity import FidelityMeter
 from workers.engine.measure.reading import Reading
-from workers.engine.targets.runtime import Session
+from workers.engine.targets.runtime import Arrays, Session
+
+Look = Callable[[Arrays, Arrays, Batch], None]
+"""Shown the outputs of original and result on a batch."""
+
+
+def _look_away(_original: Arrays, _result: Arrays, _batch: Batch) -> None:
+    pass
 
 
 def evaluate(
-    original: Session, result: Session, feed: Feed, reading: Reading, watch: Callable[[int], None]
+    original: Session,
+    result: Session,
+    feed: Feed,
+    reading: Reading,
+    watch: Callable[[int], None],
+    look: Look = _look_away,
 ) -> tuple[Accuracy | None, Fidelity]:
-    """Run every sample once through each side; `watch` is told how many are done.
+    """Run every sample once through each side; `watch` is told how many are done, `look` sees every batch.
 
     With a metric that needs no labels there is no accuracy. Batches have the size that latency is measured at: with
     dynamic quantization it changes the results.
@@ -29,6 +42,7 @@ def evaluate(
         if batch.labels is not None and labels is not None:
             task = task or meter_for(expected, batch.labels, float(labels.max()), reading)
             task.add(expected, got, batch.labels)
+        look(expected, got, batch)
         done += batch.size
         watch(done)
     return task.accuracy() if task else None, fidelity.fidelity()

@@ -76,6 +76,12 @@ class Feed:
             for inputs in random_batches(self.inputs, self.shapes, count=count, batch_size=self.batch_size):
                 yield Batch(inputs, None)
 
+    def at(self, places: Array) -> dict[str, Array]:
+        """The samples at these places of the dataset's split, stacked, by input name; all read at once."""
+        if self.samples is None:
+            raise DatasetMismatch("There are no samples without a dataset.")
+        return next(self.samples.batches(self._split, len(places), within=places)).inputs
+
     @property
     def _split(self) -> Split:
         return self.split if self.samples and self.samples.has(self.split) else Split.CALIBRATION

@@ -8,15 +8,17 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from whetstone.contract.reports import Candidate, Curve, Estimate, Latency, LayerChange, TargetReport
+from whetstone.contract.reports import Calibration, Candidate, Curve, Estimate, Latency, LayerChange, TargetReport
 from workers.engine.report.drawing import INK, MUTED, ORIGINAL, PAPER, RESULT, SERIES, chart
-from workers.engine.report.wording import interval, milliseconds, size, times
+from workers.engine.report.wording import interval, milliseconds, percent, size, times
 
 DASHED = (0, (5, 2))
 MOST_LAYERS = 40
 LONGEST_NAME = 28
 BAR_PIXELS = 22
 FRAME_PIXELS = 70
+LEAST_DOT, MOST_DOT = 18, 160
+"""Of a dot's area, in square points."""
 
 BITS = {"float64": 64, "float32": 32, "float16": 16, "bfloat16": 16, "int16": 16, "uint16": 16}
 BITS |= {"int8": 8, "uint8": 8, "int4": 4, "uint4": 4}
@@ -68,6 +70,26 @@ def size_chart(name: str, report: TargetReport) -> Markup:
         bars(drawing.axes, ["original", "result"], [original, result], [ORIGINAL, RESULT], size)
         drawing.axes.set(xlim=(0, 1.3 * max(original, result)), xticks=[])
         drawing.label = f"File size: {size(original)} of the original, {size(result)} of the result"
+    return drawing.svg
+
+
+def calibration_chart(name: str, calibration: Calibration) -> Markup:
+    """A reliability diagram: of each bin the confidence and the accuracy, its dot as large as its share of samples."""
+    sides = (("original", calibration.original, ORIGINAL), ("result", calibration.result, RESULT))
+    with chart(name, height=304) as drawing:
+        axes = drawing.axes
+        axes.plot([0, 100], [0, 100], color=MUTED, linewidth=1.2, linestyle=DASHED)
+        for label, side, colour in sides:
+            sure = [100 * each.confidence for each in side.bins]
+            right = [100 * each.accuracy for each in side.bins]
+            areas = [LEAST_DOT + MOST_DOT * each.samples / calibration.samples for each in side.bins]
+            axes.plot(sure, right, color=colour, linewidth=1.6, label=label)
+            axes.scatter(sure, right, areas, color=colour, edgecolor=PAPER, zorder=3)
+        axes.set(xlim=(0, 102), ylim=(0, 102), xlabel="confidence, %", ylabel="% that is right")
+        axes.legend(loc="upper left")
+        drawing.label = "Expected calibration error: " + ", ".join(
+            f"{percent(side.error)} of the {label}" for label, side, _ in sides
+        )
     return drawing.svg
 
 

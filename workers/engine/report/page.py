@@ -97,11 +97,14 @@ def _environment(**how: Any) -> Environment:
 
 
 def _target_charts(number: int, target: TargetReport) -> dict[str, Markup]:
-    return {
+    drawn = {
         "Speed-up": charts.speedup_chart(f"t{number}speedup", target.speedup),
         "File size": charts.size_chart(f"t{number}size", target),
         "Latency": charts.latency_chart(f"t{number}latency", target.original.latency, target.result.latency),
     }
+    if target.calibration:
+        drawn["Calibration"] = charts.calibration_chart(f"t{number}calibration", target.calibration)
+    return drawn
 
 
 def _candidate_charts(candidates: tuple[Candidate, ...]) -> dict[str, Markup]:
