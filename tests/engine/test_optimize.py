@@ -53,6 +53,10 @@ def test_recipe_from_start_to_end(tmp_path: Path, trained: Graph, digits: Sample
     assert tuned.nonzero_params <= pruned.nonzero_params
     assert quantized.size < 0.3 * tuned.size
     assert quantized.macs == 784 * 128 + 1280
+    noise = [[layer.sqnr_db for layer in report.noise] for report in done.result.passes]
+    assert noise[0] == [None, None]
+    assert all(0 < db < 60 for db in (*noise[1], *noise[2], *noise[3]) if db is not None)
+    assert None not in noise[3]
     result = open_model(tmp_path / "outputs" / "model.onnx", tmp_path)
     assert accuracy(result, digits) > accuracy(trained, digits) - 0.02
 

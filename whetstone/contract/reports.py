@@ -326,8 +326,34 @@ class Curve(Contract):
     y: tuple[float, ...]
 
 
+class LayerNoise(Contract):
+    """How far a pass has moved the output of a layer on a few samples: signal to noise in dB, None if it has not.
+
+    The signal is what the layer gave before the pass, so what earlier passes did does not count.
+    """
+
+    name: str
+    sqnr_db: float | None
+
+
+class Importance(Contract):
+    """What pruning thought of a layer's channels (or heads): their scores by its criterion, in falling order.
+
+    Of more than 64 there are as many quantiles; `units` counts all, `cut` those that went.
+    """
+
+    name: str
+    units: Count
+    cut: Count
+    kept_scores: Annotated[tuple[float, ...], Field(max_length=64)]
+    cut_scores: Annotated[tuple[float, ...], Field(max_length=64)]
+
+
 class PassReport(Contract):
-    """What one pass did and cost, and what the graph is after it."""
+    """What one pass did and cost, and what the graph is after it.
+
+    `noise` has the layers whose output can be compared; a search does not measure it.
+    """
 
     index: Count
     config: Pass
@@ -339,6 +365,8 @@ class PassReport(Contract):
     size: Bytes
     layers: tuple[LayerChange, ...] = ()
     curves: tuple[Curve, ...] = ()
+    noise: tuple[LayerNoise, ...] = ()
+    importance: tuple[Importance, ...] = ()
     notes: tuple[str, ...] = ()
 
 

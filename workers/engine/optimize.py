@@ -14,6 +14,8 @@ from workers.engine.data.fit import fitting_samples
 from workers.engine.data.samples import Samples
 from workers.engine.graph.graph import Graph
 from workers.engine.importers.detect import open_model
+from workers.engine.measure.feed import Feed
+from workers.engine.measure.layers import noise_of
 from workers.engine.outcome import pass_report, saved
 from workers.engine.passes.errors import NeedsDataset, NeedsModel
 from workers.engine.passes.graph_pass import Context
@@ -108,7 +110,10 @@ def _run_pass(
     seconds = time.monotonic() - started
     name = f"checkpoint-{stage.index + 1}.onnx"
     file, size = saved(outcome.graph, request.outputs, name, ArtifactKind.CHECKPOINT)
-    return outcome.graph, pass_report(stage.index, stage.config, outcome, seconds, size), file
+    report = pass_report(stage.index, stage.config, outcome, seconds, size)
+    feed = Feed(graph.inputs, batch_size, {}, samples)
+    noise = noise_of(graph, outcome.graph, feed, request.scratch)
+    return outcome.graph, report.model_copy(update={"noise": noise}), file
 
 
 def optimize(request: Request, task: Optimize, tell: Tell) -> Done:

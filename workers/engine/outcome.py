@@ -49,5 +49,6 @@ def pass_report(index: int, config: Pass, outcome: Outcome, seconds: float, size
         size=size,
         layers=outcome.layers,
         curves=outcome.curves,
+        importance=outcome.importance,
         notes=(*upgraded, *outcome.notes),
     )

@@ -13,7 +13,7 @@ from workers.engine.data.samples import open_dataset
 from workers.engine.graph.graph import Graph
 from workers.engine.measure.accuracy import flips
 from workers.engine.measure.feed import Feed
-from workers.engine.measure.layers import fates
+from workers.engine.measure.layers import fates, noise_of
 from workers.engine.passes.graph_pass import Context
 from workers.engine.passes.sequence import make
 
@@ -41,6 +41,17 @@ def test_an_error_shows_from_the_layer_on_where_it_comes_in(tmp_path: Path) -> N
     assert second.sparsity == pytest.approx(0.5)
     assert second.sqnr_db is not None
     assert 0 < second.sqnr_db < 10
+
+
+def test_a_pass_is_blamed_for_what_it_did_itself(tmp_path: Path) -> None:
+    before = Graph(models.random_mlp(hidden=64))
+    after = before.copy()
+    after.set_weight("w2", 1.1 * after.weight("w2"))
+    feed = Feed(before.inputs, 1, {}, None)
+    first, second = noise_of(before, after, feed, tmp_path)
+    assert first.sqnr_db is None
+    assert second.sqnr_db == pytest.approx(20, abs=0.5)  # a tenth more
+    assert [layer.sqnr_db for layer in noise_of(after, after.copy(), feed, tmp_path)] == [None, None]
 
 
 @pytest.mark.parametrize("activations", [Activations.STATIC, Activations.DYNAMIC])

@@ -77,6 +77,10 @@ def test_half_of_the_channels_of_each_layer(trained_cnn: Graph, context: Context
     assert macs(outcome.graph) < 0.3 * macs(trained_cnn)
     assert count_params(outcome.graph) < 0.3 * count_params(trained_cnn)
     assert "Cut 32 of 64 channels in 3 groups" in outcome.summary
+    assert [(group.units, group.cut) for group in outcome.importance] == [(16, 8), (16, 8), (32, 16)]
+    for group in outcome.importance:
+        assert len(group.kept_scores) == len(group.cut_scores) == group.cut
+        assert min(group.kept_scores) >= max(group.cut_scores)
     assert "not fitted again" in outcome.notes[0]
     lines = {line.name: line for line in outcome.layers}
     assert lines["conv_c4"].before == "32 × 16 × 3 × 3"

@@ -197,7 +197,7 @@ def test_every_id_is_unique_and_every_reference_resolves() -> None:
 def test_charts_speak_and_take_the_pages_colours_and_font() -> None:
     outline = Outline(render(factory.job_report()))
     drawings = [attributes for tag, attributes in outline.tags if tag == "svg" and "role" in attributes]
-    assert len(drawings) == 7
+    assert len(drawings) == 9
     assert all(attributes["role"] == "img" and attributes["aria-label"] for attributes in drawings)
     drawing = charts.speedup_chart("c", Estimate(value=2, low=1.9, high=2.1))
     assert "var(--result)" in drawing
@@ -365,6 +365,15 @@ def test_calibration_is_drawn_and_told() -> None:
     assert "Expected calibration error: 5.00% of the original, 7.25% of the result" in page
     assert "Expected calibration error 5.00% before, 7.25% now." in text
     assert "| original | 500 | 55.00% | 60.00% |" in text
+
+
+def test_what_each_pass_did_to_the_layers_is_told() -> None:
+    page, text = render(factory.job_report()), render_markdown(factory.job_report())
+    for told in (Outline(page).text, text):
+        assert "can be compared with that before: 2, changed: 1; farthest: conv1 12.5 dB." in told
+    assert "signal to noise, dB: conv1 12.5" in page
+    assert "Cut by importance: conv1 2 of 4" in page
+    assert "Cut: 2 of 4 in conv1" in text
 
 
 def test_markdown_says_what_the_page_says_and_no_name_breaks_out() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import helper
 
-from whetstone.contract.reports import LayerFate
+from whetstone.contract.reports import LayerFate, LayerNoise
 from workers.engine.graph.graph import Array, Graph, attribute, name_of
 from workers.engine.graph.layers import Layer, layers_of, parameters_of
 from workers.engine.graph.macs import macs_by_node
@@ -36,12 +36,22 @@ PACKED = ("MatMulNBits",)
 
 def fates(original: Graph, result: Graph, feed: Feed, scratch: Path) -> tuple[LayerFate, ...]:
     """A row for each layer of the original, in the order they run."""
-    layers, macs, moved = layers_of(original), macs_by_node(original), _moved(original, result, feed, scratch)
+    layers, macs, noise = layers_of(original), macs_by_node(original), moved(original, result, feed, scratch)
     now = {layer.name: layer for layer in layers_of(result)}
     points = {parameter.name: parameter.zero_point for parameter in parameters_of(result)}
     return tuple(
-        _fate(original, result, layer, macs.get(layer.name), _again(layer, now), points, moved.get(layer.name))
+        _fate(original, result, layer, macs.get(layer.name), _again(layer, now), points, noise.get(layer.name))
         for layer in layers
+    )
+
+
+def noise_of(before: Graph, after: Graph, feed: Feed, scratch: Path) -> tuple[LayerNoise, ...]:
+    """What a pass did to the output of each layer of the graph before it, in the order they run."""
+    found = moved(before, after, feed, scratch)
+    return tuple(
+        LayerNoise(name=layer.name, sqnr_db=noise if math.isfinite(noise) else None)
+        for layer in layers_of(before)
+        if (noise := found.get(layer.name)) is not None
     )
 
 
@@ -58,7 +68,7 @@ def _fate(
     macs: int | None,
     again: Layer | None,
     points: Mapping[str, Array],
-    moved: float | None,
+    noise: float | None,
 ) -> LayerFate:
     return LayerFate(
         name=layer.name,
@@ -67,8 +77,8 @@ def _fate(
         macs=macs,
         bits=None if again is None else _bits(result, again),
         sparsity=None if again is None or again.op in PACKED else _sparsity(result, again, points),
-        sqnr_db=moved if moved is not None and math.isfinite(moved) else None,
-        same=moved == math.inf,
+        sqnr_db=noise if noise is not None and math.isfinite(noise) else None,
+        same=noise == math.inf,
     )
 
 
@@ -84,7 +94,7 @@ def _sparsity(graph: Graph, layer: Layer, points: Mapping[str, Array]) -> float:
     return float(np.mean(graph.weight(layer.weight) == zero))
 
 
-def _moved(original: Graph, result: Graph, feed: Feed, scratch: Path) -> dict[str, float]:
+def moved(original: Graph, result: Graph, feed: Feed, scratch: Path) -> dict[str, float]:
     """Signal to noise of each layer's output that both graphs have, in dB; infinite where it is the same.
 
     Empty where the graphs cannot be run that way: a table must not cost the delivery.

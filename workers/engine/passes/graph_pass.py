@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from whetstone.contract.learning import Learning
-from whetstone.contract.reports import Curve, LayerChange
+from whetstone.contract.reports import Curve, Importance, LayerChange
 from whetstone.contract.steps import InputRole
 from workers.engine.data.samples import Samples
 from workers.engine.graph.graph import Graph
@@ -59,13 +59,14 @@ class Context:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a pass made of a graph, in a sentence, per layer, and in curves."""
+    """What a pass made of a graph: in a sentence, per layer, in curves, and by which scores it chose what to cut."""
 
     graph: Graph
     summary: str
     layers: tuple[LayerChange, ...] = ()
     curves: tuple[Curve, ...] = ()
     notes: tuple[str, ...] = ()
+    importance: tuple[Importance, ...] = ()
 
 
 class GraphPass(ABC, Generic[ConfigT]):

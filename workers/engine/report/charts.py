@@ -8,15 +8,28 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from whetstone.contract.reports import Calibration, Candidate, Curve, Estimate, Latency, LayerChange, TargetReport
+from whetstone.contract.reports import (
+    Calibration,
+    Candidate,
+    Curve,
+    Estimate,
+    Importance,
+    Latency,
+    LayerChange,
+    LayerNoise,
+    TargetReport,
+)
 from workers.engine.report.drawing import INK, MUTED, ORIGINAL, PAPER, RESULT, SERIES, chart
-from workers.engine.report.wording import interval, milliseconds, percent, size, times
+from workers.engine.report.wording import interval, milliseconds, number, percent, size, times
 
 DASHED = (0, (5, 2))
 MOST_LAYERS = 40
 LONGEST_NAME = 28
 BAR_PIXELS = 22
 FRAME_PIXELS = 70
+QUIET_DB = 40
+"""A hundredth of the signal; the least that the axis of a chart of signal to noise reaches to."""
+
 LEAST_DOT, MOST_DOT = 18, 160
 """Of a dot's area, in square points."""
 
@@ -144,6 +157,35 @@ def bits_chart(name: str, layers: Sequence[LayerChange]) -> Markup:
     return _layer_chart(name, bits, max(32, *bits.values()), "bits per weight", lambda width: f"{width:.0f}")
 
 
+def noise_chart(name: str, layers: Sequence[LayerNoise]) -> Markup:
+    """How near each layer's output stayed, in dB; those that stayed the same are left out."""
+    moved = {layer.name: layer.sqnr_db for layer in layers if layer.sqnr_db is not None}
+    return _layer_chart(name, moved, max(QUIET_DB, *moved.values()), "signal to noise, dB", number)
+
+
+def importance_chart(name: str, groups: Sequence[Importance]) -> Markup:
+    """A row of dots for each group, the first `MOST_LAYERS` of them: the scores in percent of the group's largest."""
+    shown = groups[:MOST_LAYERS]
+    with chart(name, height=FRAME_PIXELS + BAR_PIXELS * len(shown)) as drawing:
+        axes = drawing.axes
+        for label, colour, of in (("cut", ORIGINAL, "cut_scores"), ("kept", RESULT, "kept_scores")):
+            rows = [(place, group, getattr(group, of)) for place, group in enumerate(shown)]
+            dots = [(100 * score / (_largest(group) or 1), place) for place, group, scores in rows for score in scores]
+            axes.plot(
+                [x for x, _ in dots], [y for _, y in dots], "o", color=colour, markersize=4, alpha=0.7, label=label
+            )
+        axes.set_yticks(range(len(shown)), [as_label(group.name) for group in shown])
+        axes.set(ylim=(len(shown) - 0.4, -0.6), xlabel="score, % of the largest")
+        axes.tick_params(axis="y", length=0, labelcolor=INK)
+        drawing.figure.legend(loc="outside upper right", ncols=2)
+        drawing.label = "Cut by importance: " + ", ".join(f"{each.name} {each.cut} of {each.units}" for each in shown)
+    return drawing.svg
+
+
+def _largest(group: Importance) -> float:
+    return max(group.kept_scores + group.cut_scores, default=0.0)
+
+
 def percent_in(text: str | None) -> float | None:
     """The first percentage in what a pass says of a layer."""
     found = PERCENT.search(text or "")
@@ -163,7 +205,7 @@ def _layer_chart(
     shown = dict(list(values.items())[:MOST_LAYERS])
     with chart(name, height=FRAME_PIXELS + BAR_PIXELS * len(shown)) as drawing:
         bars(drawing.axes, list(map(as_label, shown)), list(shown.values()), [RESULT] * len(shown), write)
-        drawing.axes.set(xlim=(0, 1.15 * limit), xlabel=label)
+        drawing.axes.set(xlim=(min(0, *shown.values()), 1.15 * limit), xlabel=label)
         drawing.label = f"{label}: " + ", ".join(f"{layer} {write(value)}" for layer, value in shown.items())
     return drawing.svg
 

@@ -80,6 +80,7 @@ IDS = re.compile(r'(\bid="|url\(#|href="#)')
 class Drawing:
     """Axes to draw on. `label` says in a sentence what is shown, for those who do not see it."""
 
+    figure: Figure
     axes: Axes
     label: str = ""
     svg: Markup = field(default_factory=Markup)
@@ -96,7 +97,7 @@ def chart(name: str, height: int) -> Iterator[Drawing]:
         # Text is drawn by the browser; that matplotlib's own font lacks a letter only makes its measure a guess.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = Figure(figsize=(WIDTH / PER_INCH, height / PER_INCH), layout="constrained")
-        drawing = Drawing(figure.add_subplot())
+        drawing = Drawing(figure, figure.add_subplot())
         yield drawing
         raw = io.StringIO()
         figure.savefig(raw, format="svg", metadata=NOTHING_OF_THE_MAKER)

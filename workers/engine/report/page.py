@@ -23,6 +23,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "fate": wording.fate,
     "count": wording.count_of,
     "fidelity": wording.layer_fidelity,
+    "quiet": wording.quiet,
     "interval": wording.interval,
     "ms": wording.milliseconds,
     "number": wording.number,
@@ -126,6 +127,10 @@ def _pass_charts(number: int, done: PassReport) -> dict[str, Markup]:
         drawn["Sparsity per layer"] = charts.sparsity_chart(f"p{number}sparsity", done.layers)
     if any(charts.bits_in(layer.after) is not None for layer in done.layers):
         drawn["Bits per layer"] = charts.bits_chart(f"p{number}bits", done.layers)
+    if any(layer.sqnr_db is not None for layer in done.noise):
+        drawn["What is left of each layer's output"] = charts.noise_chart(f"p{number}noise", done.noise)
+    if done.importance:
+        drawn["Importance of what was cut"] = charts.importance_chart(f"p{number}importance", done.importance)
     return drawn
 
 

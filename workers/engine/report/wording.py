@@ -8,7 +8,15 @@ from typing import NamedTuple
 from whetstone.contract.metrics import Metric
 from whetstone.contract.passes import Pass
 from whetstone.contract.presets import Preset
-from whetstone.contract.reports import Estimate, Latency, LayerFate, SearchSummary, TargetReport, VerdictKind
+from whetstone.contract.reports import (
+    Estimate,
+    Latency,
+    LayerFate,
+    LayerNoise,
+    SearchSummary,
+    TargetReport,
+    VerdictKind,
+)
 from whetstone.contract.search import Ended
 from whetstone.contract.targets import RuntimeSettings
 from whetstone.contract.tuning import Study, TrialRead, TrialState
@@ -112,6 +120,18 @@ def layer_fidelity(layer: LayerFate) -> str:
     if layer.same:
         return "the same"
     return "–" if layer.sqnr_db is None else f"{number(layer.sqnr_db)} dB"
+
+
+NAMED = 5
+"""Layers that a sentence names."""
+
+
+def quiet(noise: Sequence[LayerNoise]) -> str:
+    """Where a pass has changed outputs most, in a sentence."""
+    moved = sorted((layer.sqnr_db, layer.name) for layer in noise if layer.sqnr_db is not None)
+    told = f"Layers whose output can be compared with that before: {len(noise)}, changed: {len(moved)}"
+    farthest = ", ".join(f"{name} {number(db)} dB" for db, name in moved[:NAMED])
+    return f"{told}; farthest: {farthest}." if moved else f"{told}."
 
 
 def markdown(value: object) -> str:

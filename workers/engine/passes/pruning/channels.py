@@ -26,7 +26,7 @@ from workers.engine.passes.learning import labelled, trainable
 from workers.engine.passes.names import check_names
 from workers.engine.passes.pruning.choice import Candidates, Units, choose
 from workers.engine.passes.pruning.reconstruct import reconstruct
-from workers.engine.passes.pruning.report import changes, summary
+from workers.engine.passes.pruning.report import changes, importance, summary
 from workers.engine.passes.pruning.schedule import learn_pruning
 from workers.engine.passes.pruning.units import has_batch_norm, learner_for, unit_scores
 from workers.engine.passes.sensitivity import scan
@@ -147,7 +147,7 @@ class PruneChannels(GraphPass[Prune]):
             case OneShot():
                 gone = choose(found, sparsity, self.config)
             case Polynomial():
-                gone, learned = self._learn(channels, schedule, sparsity, labelled(data), context)
+                gone, found, learned = self._learn(channels, found, schedule, sparsity, labelled(data), context)
                 curves += learned
             case _:
                 assert_never(schedule)
@@ -156,7 +156,8 @@ class PruneChannels(GraphPass[Prune]):
         after = cut(channels, gone)
         notes = self._fit(channels, after, gone, data, context)
         told = summary(graph, after, found.groups, gone, self.config.granularity, shapes_of(data))
-        return Outcome(after, told, changes(graph, after, channels.protected), curves, notes)
+        scores = importance(found.groups, found.scores, gone)
+        return Outcome(after, told, changes(graph, after, channels.protected), curves, notes, scores)
 
     def _scan(self, channels: Channels, found: Candidates, data: Samples | None, context: Context) -> tuple[Curve, ...]:
         if not self.config.sensitivity:
@@ -171,15 +172,24 @@ class PruneChannels(GraphPass[Prune]):
         return scan(channels.graph, steps, data, context)
 
     def _learn(
-        self, channels: Channels, schedule: Polynomial, sparsity: float, samples: Samples, context: Context
-    ) -> tuple[Units, tuple[Curve, ...]]:
-        """Train the uncut graph while more and more units are silenced. Returns those that are silent in the end."""
+        self,
+        channels: Channels,
+        found: Candidates,
+        schedule: Polynomial,
+        sparsity: float,
+        samples: Samples,
+        context: Context,
+    ) -> tuple[Units, Candidates, tuple[Curve, ...]]:
+        """Train the uncut graph while more and more units are silenced. Returns those that are silent in the end, and
+        what they were last chosen from: `found` where an earlier attempt had chosen them all.
+        """
         if sparsity <= schedule.initial_sparsity:
             raise OutOfReach(f"The goal takes a sparsity of {sparsity:.1%}, below schedule.initial_sparsity.")
         module, objective = trainable(channels.graph, schedule.learning.loss, samples)
         silence = Silence(channels, module)
 
         def prune(now: float) -> None:
+            nonlocal found
             found = self._candidates(channels, samples, module)
             exact = self._sparsity(channels, found, samples, context) if now >= sparsity else now
             silence.renew(choose(found, exact, self.config))
@@ -189,7 +199,7 @@ class PruneChannels(GraphPass[Prune]):
             samples=samples, context=context, prune=prune, hold=silence,
         )  # fmt: skip
         module.write_back(channels.graph)
-        return silence.gone, curves
+        return silence.gone, found, curves
 
     def _fit(
         self, channels: Channels, after: Graph, gone: Units, data: Samples | None, context: Context

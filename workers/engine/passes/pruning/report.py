@@ -1,13 +1,19 @@
 """What cutting did to each layer, in words."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
 
 from whetstone.contract.pruning import Granularity
-from whetstone.contract.reports import LayerChange
+from whetstone.contract.reports import Importance, LayerChange
 from workers.engine.graph.channels.groups import Group
 from workers.engine.graph.graph import Graph
 from workers.engine.graph.layers import Layer, count_params, layers_of
 from workers.engine.graph.macs import count_macs
+from workers.engine.passes.pruning.scores import Scores
+
+MOST_GROUPS = 40
+MOST_SCORES = 64
 
 NOT_CHOSEN = "none of its units were among the least important"
 
@@ -38,6 +44,28 @@ def _change(old: Layer, new: Layer, reason: str | None) -> LayerChange:
         after=_written(new.shape),
         kept_because=reason or (NOT_CHOSEN if same else None),
     )
+
+
+def importance(groups: Sequence[Group], scores: Sequence[Scores], gone: Collection[int]) -> tuple[Importance, ...]:
+    """The scores that the choice was made by; `scores` has an array for each group, shape [units]."""
+    cut = list(gone)
+    return tuple(
+        Importance(
+            name=group.name,
+            units=len(group.units),
+            cut=int((went := np.isin(group.units, cut)).sum()),
+            kept_scores=_falling(each[~went]),
+            cut_scores=_falling(each[went]),
+        )
+        for group, each in zip(groups[:MOST_GROUPS], scores, strict=False)
+    )
+
+
+def _falling(scores: Scores) -> tuple[float, ...]:
+    """All of them, or evenly spaced quantiles of so many that fit; the report needs no more than four digits."""
+    if len(scores) > MOST_SCORES:
+        scores = np.quantile(scores, np.linspace(0, 1, MOST_SCORES))
+    return tuple(float(f"{score:.4g}") for score in np.sort(scores)[::-1])
 
 
 def summary(
