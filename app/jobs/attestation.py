@@ -49,7 +49,7 @@ def _descriptor(name: str, sha256: str) -> Descriptor:
 def _brief(claim: TargetReport) -> TargetReport:
     """Without what is for drawing: a manifest is read by people, too. Others get to read it, so no samples either."""
     sides = {"original": _side(claim.original), "result": _side(claim.result)}
-    return claim.model_copy(update={**sides, "calibration": None, "layers": (), "worst": ()})
+    return claim.model_copy(update={**sides, "calibration": None, "layers": (), "worst": (), "saliency": None})
 
 
 def _side(measured: Measured) -> Measured:

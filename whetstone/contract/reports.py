@@ -167,6 +167,30 @@ class WorstSample(Contract):
     values: dict[str, str] = {}
 
 
+class SaliencyMaps(Contract):
+    """An image, and how much each of its pixels counts for the decision of either side: the brighter, the more."""
+
+    image: Picture
+    original: Picture
+    result: Picture
+
+
+class Saliency(Contract):
+    """Whether both sides look at the same pixels: |gradient × input| of the class that the original decides on, by the
+    graphs before conversion.
+
+    `rank_correlation` is Spearman's between the two maps of a sample, `overlap` the share of the most salient tenth of
+    the pixels that both have in common (a tenth by chance); both are means over the samples. `missing` says why there
+    is nothing to compare.
+    """
+
+    samples: Count
+    rank_correlation: Annotated[float, Field(ge=-1, le=1)] | None = None
+    overlap: Fraction | None = None
+    shown: Annotated[tuple[SaliencyMaps, ...], Field(max_length=8)] = ()
+    missing: str | None = None
+
+
 class CalibrationBin(Contract):
     """Samples that were decided with about the same confidence: its mean, and the share of them that is right."""
 
@@ -303,6 +327,7 @@ class TargetReport(Contract):
     environment: Environment
     layers: tuple[LayerFate, ...] = ()
     worst: tuple[WorstSample, ...] = ()
+    saliency: Saliency | None = None
 
 
 class LayerChange(Contract):

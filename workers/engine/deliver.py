@@ -24,6 +24,7 @@ from workers.engine.measure.latency import Contest, Timing, cores_for, measure
 from workers.engine.measure.layers import fates
 from workers.engine.measure.opinions import Debate, Opinions
 from workers.engine.measure.reading import Reading, reading_of
+from workers.engine.measure.saliency import saliency
 from workers.engine.measure.showing import worst_samples
 from workers.engine.measure.toolchain import toolchain
 from workers.engine.measure.verdict import Evidence, judge
@@ -161,14 +162,15 @@ class _Trial:
 
     def explained(self, report: TargetReport, judged: _Judged) -> TargetReport:
         """With what helps to understand the difference, and does not count for the verdict."""
-        scratch, debate = self._request.scratch, judged.debate
-        return report.model_copy(
-            update={
-                "layers": fates(self._source.graph, open_model(judged.graph, scratch), self._feed, scratch),
-                "calibration": debate.calibration() if debate else None,
-                "worst": worst_samples(debate, self._feed) if debate else (),
+        graph, feed, scratch = self._source.graph, self._feed, self._request.scratch
+        found: dict[str, object] = {"layers": fates(graph, open_model(judged.graph, scratch), feed, scratch)}
+        if (debate := judged.debate) is not None:
+            found |= {
+                "calibration": debate.calibration(),
+                "worst": worst_samples(debate, feed),
+                "saliency": saliency(graph, judged.graph, debate.decision, feed, scratch),
             }
-        )
+        return report.model_copy(update=found)
 
     def packed(self, judged: _Judged, kit: Path) -> tuple[PackedFile, ...]:
         """Write all that it takes to repeat the measurement, but for the manifest."""

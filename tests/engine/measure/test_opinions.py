@@ -12,6 +12,7 @@ from scipy import special
 from whetstone.contract.metrics import Metric
 from whetstone.contract.models import TensorFacts
 from workers.engine.data.samples import open_dataset
+from workers.engine.measure.decision import Decision
 from workers.engine.measure.feed import Feed
 from workers.engine.measure.opinions import Debate, Opinion, Opinions, reliability
 from workers.engine.measure.reading import Reading
@@ -116,7 +117,7 @@ def test_who_is_as_right_as_sure_has_no_calibration_error() -> None:
 
 def flipped(count: int) -> Debate:
     sure, zeros, ones = np.full(count, 0.8), np.zeros(count, np.int64), np.ones(count, np.int64)
-    return Debate(zeros, Opinion(zeros, sure, sure), Opinion(ones, sure, np.linspace(0, 0.2, count)))
+    return Debate(zeros, Opinion(zeros, sure, sure), Opinion(ones, sure, np.linspace(0, 0.2, count)), Decision("y"))
 
 
 def test_images_are_shown_as_pictures(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from whetstone.contract.reports import (
     JobReport,
     LayerFate,
     Picture,
+    Saliency,
+    SaliencyMaps,
     Verdict,
     VerdictKind,
 )
@@ -350,6 +352,25 @@ def test_worst_samples_are_shown_as_they_are() -> None:
     assert HOSTILE in outline.words
     assert "3 → 5 , label 3 98.40% → 12.50% no. 17" in outline.text
     assert "| 17 | 3 | 3 | 5 | 98.40% | 12.50% |" in render_markdown(report)
+
+
+def test_saliency_is_shown_or_says_why_not() -> None:
+    pictures = SaliencyMaps.model_validate(dict.fromkeys(("image", "original", "result"), factory.worst().picture))
+    seen = Saliency(samples=8, rank_correlation=0.71, overlap=0.5, shown=(pictures,))
+    missing = Saliency(samples=0, missing=HOSTILE)
+    targets = (
+        factory.target_report(saliency=seen),
+        factory.target_report(saliency=missing, target=Target.OPENVINO_CPU),
+    )
+    outline, text = (
+        Outline(render(factory.job_report(targets=targets))),
+        render_markdown(factory.job_report(targets=targets)),
+    )
+    assert len([tag for tag, _ in outline.tags if tag == "img"]) == 3
+    assert "50.00% of the most salient pixels in common" in outline.text
+    assert HOSTILE in "".join(outline.words)
+    assert "of 8 samples: rank correlation 0.71, 50.00% of the most salient" in text
+    assert "Not known: \\</title\\>" in text
 
 
 @pytest.mark.parametrize("png", ['"><script>', "", "A" * (2**17 + 1)])

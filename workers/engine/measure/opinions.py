@@ -42,6 +42,7 @@ class Debate:
     labels: Ints | None
     original: Opinion
     result: Opinion
+    decision: Decision
 
     def worst(self, most: int) -> Ints:
         """The places of at most so many samples that are decided otherwise, and wrongly, as far as labels tell: those
@@ -108,10 +109,11 @@ class Opinions:
         self._parts.append((expected, first, Opinion(told, _at(after, told), _at(after, expected))))
 
     def debate(self) -> Debate | None:
-        if not self._parts:
+        if self._decision is None:
             return None
         expected, original, result = zip(*self._parts, strict=True)
-        return Debate(np.concatenate(expected) if self._labelled else None, _joined(original), _joined(result))
+        labels = np.concatenate(expected) if self._labelled else None
+        return Debate(labels, _joined(original), _joined(result), self._decision)
 
     def _first(self, outputs: Arrays, samples: int) -> Decision | None:
         """Find what decides, and how its numbers are to be read, from one batch of the original's outputs."""

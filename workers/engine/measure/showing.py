@@ -69,7 +69,7 @@ def pictures_of(stacked: Array) -> Iterator[Picture]:
     How they were normalized is not known: unless their values are bytes or from 0 to 1, the smallest of all becomes
     black, the largest white.
     """
-    upright = _upright(stacked)
+    upright = colours_last(stacked)
     low, high = (0, WHITE) if stacked.dtype == np.uint8 else _range(upright)
     for image in upright:
         levels = np.clip((image - low) * (WHITE / (high - low or 1)), 0, WHITE).astype(np.uint8)
@@ -85,8 +85,8 @@ def drawn(levels: Array) -> Picture:
     return Picture(png=base64.b64encode(file.getvalue()).decode(), width=picture.width, height=picture.height)
 
 
-def _upright(stacked: Array) -> Floats:
-    """Colours last, shape [N, H, W, C]."""
+def colours_last(stacked: Array) -> Floats:
+    """Images of either layout as [N, H, W, C]."""
     floats = stacked.astype(np.float64)
     return np.moveaxis(floats, 1, -1) if stacked.shape[1] in COLOURS else floats
 
