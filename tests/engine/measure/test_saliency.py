@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.engine import models
+from whetstone.contract.insights import Saliency
 from whetstone.contract.quantization import Activations, Quantize
-from whetstone.contract.reports import Saliency
 from workers.engine.data.samples import Samples, open_dataset
 from workers.engine.graph.graph import Array, Graph
 from workers.engine.measure.decision import Decision

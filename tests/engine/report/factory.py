@@ -5,6 +5,15 @@ from datetime import UTC, datetime
 import numpy as np
 
 from whetstone.contract.failures import Failure, FailureCode
+from whetstone.contract.insights import (
+    Calibration,
+    CalibrationBin,
+    Importance,
+    LayerNoise,
+    Picture,
+    Reliability,
+    WorstSample,
+)
 from whetstone.contract.learning import Finetune
 from whetstone.contract.metrics import Metric
 from whetstone.contract.passes import Simplify
@@ -13,8 +22,6 @@ from whetstone.contract.pruning import Prune
 from whetstone.contract.quantization import Partial, Quantize
 from whetstone.contract.reports import (
     Accuracy,
-    Calibration,
-    CalibrationBin,
     Candidate,
     ClassAccuracy,
     Conditions,
@@ -23,21 +30,16 @@ from whetstone.contract.reports import (
     Environment,
     Estimate,
     Fidelity,
-    Importance,
     JobReport,
     Latency,
     LayerChange,
-    LayerNoise,
     Measured,
     OperatorTime,
     PassReport,
     Percentile,
-    Picture,
-    Reliability,
     TargetReport,
     Verdict,
     VerdictKind,
-    WorstSample,
 )
 from whetstone.contract.search import Ended
 from whetstone.contract.targets import Target

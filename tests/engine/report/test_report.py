@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from tests.engine.report import factory
 from whetstone.contract.failures import Failure, FailureCode
+from whetstone.contract.insights import Picture, Saliency, SaliencyMaps
 from whetstone.contract.metrics import Metric
 from whetstone.contract.reports import (
     Confusion,
@@ -19,9 +20,6 @@ from whetstone.contract.reports import (
     Flips,
     JobReport,
     LayerFate,
-    Picture,
-    Saliency,
-    SaliencyMaps,
     Verdict,
     VerdictKind,
 )

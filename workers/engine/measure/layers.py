@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import helper
 
-from whetstone.contract.reports import LayerFate, LayerNoise
+from whetstone.contract.insights import LayerNoise
+from whetstone.contract.reports import LayerFate
 from workers.engine.graph.graph import Array, Graph, attribute, name_of
 from workers.engine.graph.layers import Layer, layers_of, parameters_of
 from workers.engine.graph.macs import macs_by_node

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from whetstone.contract.insights import Calibration, CalibrationBin, Reliability
 from whetstone.contract.metrics import Metric
-from whetstone.contract.reports import Calibration, CalibrationBin, Reliability
 from workers.engine.data.samples import Batch
 from workers.engine.measure.decision import MIDDLE, TWO_CLASSES, Decision, class_decision, decision_output
 from workers.engine.measure.feed import Feed

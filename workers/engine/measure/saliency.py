@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from scipy import stats
 
-from whetstone.contract.reports import Picture, Saliency, SaliencyMaps
+from whetstone.contract.insights import Picture, Saliency, SaliencyMaps
 from workers.engine.data.samples import Batch
 from workers.engine.errors import EngineError
 from workers.engine.graph.graph import Graph, name_of

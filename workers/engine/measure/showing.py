@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from PIL import Image
 
-from whetstone.contract.reports import Picture, WorstSample
+from whetstone.contract.insights import Picture, WorstSample
 from workers.engine.measure.feed import Feed
 from workers.engine.measure.opinions import Debate
 from workers.engine.measure.statistics import Floats

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from whetstone.contract.insights import Importance
 from whetstone.contract.learning import Learning
-from whetstone.contract.reports import Curve, Importance, LayerChange
+from whetstone.contract.reports import Curve, LayerChange
 from whetstone.contract.steps import InputRole
 from workers.engine.data.samples import Samples
 from workers.engine.graph.graph import Graph

@@ -8,17 +8,8 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from whetstone.contract.reports import (
-    Calibration,
-    Candidate,
-    Curve,
-    Estimate,
-    Importance,
-    Latency,
-    LayerChange,
-    LayerNoise,
-    TargetReport,
-)
+from whetstone.contract.insights import Calibration, Importance, LayerNoise
+from whetstone.contract.reports import Candidate, Curve, Estimate, Latency, LayerChange, TargetReport
 from workers.engine.report.drawing import INK, MUTED, ORIGINAL, PAPER, RESULT, SERIES, chart
 from workers.engine.report.wording import interval, milliseconds, number, percent, size, times
 

@@ -5,18 +5,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from whetstone.contract.insights import LayerNoise
 from whetstone.contract.metrics import Metric
 from whetstone.contract.passes import Pass
 from whetstone.contract.presets import Preset
-from whetstone.contract.reports import (
-    Estimate,
-    Latency,
-    LayerFate,
-    LayerNoise,
-    SearchSummary,
-    TargetReport,
-    VerdictKind,
-)
+from whetstone.contract.reports import Estimate, Latency, LayerFate, SearchSummary, TargetReport, VerdictKind
 from whetstone.contract.search import Ended
 from whetstone.contract.targets import RuntimeSettings
 from whetstone.contract.tuning import Study, TrialRead, TrialState

@@ -4,8 +4,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
+from whetstone.contract.insights import Importance
 from whetstone.contract.pruning import Granularity
-from whetstone.contract.reports import Importance, LayerChange
+from whetstone.contract.reports import LayerChange
 from workers.engine.graph.channels.groups import Group
 from workers.engine.graph.graph import Graph
 from workers.engine.graph.layers import Layer, count_params, layers_of
