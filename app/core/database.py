@@ -1,18 +1,26 @@
 """Postgres: the engine, one transaction per request, and columns that hold contract data."""
 
+import time
 from collections.abc import AsyncIterator
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 
+import psycopg
 from fastapi import Depends, Request
 from pydantic import TypeAdapter
-from sqlalchemy import DateTime, Dialect, MetaData, String, func
+from sqlalchemy import DateTime, Dialect, MetaData, String, event, func
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, mapped_column
+from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import TypeDecorator
 
 from app.core.scope import ScopedSession
+
+TRUSTED_SECONDS = 1.0
+_RESTS_SINCE = "rests_since"
 
 # Ids compare byte by byte, whatever the database's language: their order is the order of time.
 IdType = String(40, collation="C")
@@ -37,10 +45,11 @@ class Json(TypeDecorator[Any]):
     """A JSONB column read and written as contract data."""
 
     impl = JSONB(none_as_null=True)
-    cache_ok = False
+    cache_ok = True
 
     def __init__(self, kind: Any) -> None:
         super().__init__()
+        self.kind = repr(kind)  # tells compiled statements apart; not every kind can be hashed
         self.adapter: TypeAdapter[Any] = TypeAdapter(kind)
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:  # noqa: ARG002 - SQLAlchemy's signature
@@ -61,7 +70,25 @@ def plain_url(url: str) -> str:
 
 
 def create_engine(url: str, pool_size: int) -> AsyncEngine:
-    return create_async_engine(async_url(url), pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True)
+    engine = create_async_engine(async_url(url), pool_size=pool_size, max_overflow=pool_size)
+    event.listen(engine.sync_engine, "checkin", _note_rest)
+    event.listen(engine.sync_engine, "checkout", partial(_ping_rested, engine.dialect))
+    return engine
+
+
+def _note_rest(_connection: Any, record: ConnectionPoolEntry) -> None:
+    record.info[_RESTS_SINCE] = time.monotonic()
+
+
+def _ping_rested(dialect: Dialect, connection: Any, record: ConnectionPoolEntry, _proxy: Any) -> None:
+    """See whether the server is still there, unless it answered on this connection a moment ago."""
+    now = time.monotonic()
+    if now - record.info.get(_RESTS_SINCE, now) <= TRUSTED_SECONDS:
+        return
+    try:
+        dialect.do_ping(connection)
+    except psycopg.Error as error:
+        raise InvalidatePoolError from error
 
 
 def sessions(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
