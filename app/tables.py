@@ -1,6 +1,7 @@
 """Table of contents: every ORM table."""
 
 from app.artifacts.tables import ArtifactRow, DoomedObjectRow, FileRow
+from app.core.audit import AuditRow
 from app.core.database import Base
 from app.core.outbox import OutboxRow
 from app.datasets.tables import DatasetRow
@@ -40,6 +41,7 @@ TABLES = (
     SigningKeyRow,
     ManifestRow,
     OutboxRow,
+    AuditRow,
     WebhookRow,
     EventRow,
     DeliveryRow,

@@ -20,6 +20,7 @@ from typing import Any, Generic, Self, TypeVar
 import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from whetstone.audit import Audit
 from whetstone.contract.datasets import DatasetRead
 from whetstone.contract.estimates import JobEstimate
 from whetstone.contract.identity import Login, Me
@@ -72,6 +73,7 @@ class Client:
         self.keys = Keys(self)
         self.members = Members(self)
         self.invitations = Invitations(self)
+        self.audit = Audit(self)
 
     def me(self) -> Me:
         return Me.model_validate_json(self.request("GET", "/v1/me").content)
@@ -129,10 +131,18 @@ class Client:
         """
         path = Path(path)
         path = path / artifact.name if path.is_dir() else path
+        return self.save(f"/v1/artifacts/{artifact.id}/content", path, on_bytes, artifact.sha256)
+
+    def save(
+        self, route: str, path: Path, on_bytes: OnBytes | None = None, sha256: str | None = None, **params: str
+    ) -> Path:
+        """Write an answer into a file, which appears whole or not at all. Raises DamagedDownload where it has another
+        hash than `sha256`.
+        """
         part = path.with_name(path.name + ".part")
         digest = hashlib.sha256()
         try:
-            with self._http.stream("GET", f"/v1/artifacts/{artifact.id}/content") as answer, part.open("wb") as file:
+            with self._http.stream("GET", route, params=params) as answer, part.open("wb") as file:
                 if not answer.is_success:
                     answer.read()
                     checked(answer)
@@ -141,8 +151,8 @@ class Client:
                     file.write(chunk)
                     if on_bytes:
                         on_bytes(len(chunk))
-            if digest.hexdigest() != artifact.sha256:
-                raise DamagedDownload(f"{artifact.name} arrived with another hash than announced.")
+            if sha256 is not None and digest.hexdigest() != sha256:
+                raise DamagedDownload(f"{path.name} arrived with another hash than announced.")
             part.replace(path)
         except httpx.TransportError as error:
             raise Unreachable(f"{self.url} cannot be reached: {error}") from error

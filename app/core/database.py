@@ -98,7 +98,7 @@ def sessions(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
 async def open_session(request: Request) -> AsyncIterator[AsyncSession]:
     """One request, one transaction: committed before the answer is sent, rolled back on any error.
 
-    A request with an Idempotency-Key already has one, which its route commits together with the answer.
+    A change already has one, which its route commits.
     """
     if "session" in request.scope:
         yield request.scope["session"]

@@ -22,6 +22,7 @@ class Prefix(StrEnum):
     WEBHOOK = "whk"
     EVENT = "evt"
     DELIVERY = "dlv"
+    AUDIT = "aud"
 
 
 def new_id(prefix: Prefix) -> str:

@@ -1,4 +1,6 @@
-"""The route class of every router that callers use: conditional reads, and requests that are carried out once."""
+"""The route class of every router that callers use: conditional reads, changes that are recorded, and requests that are
+carried out once.
+"""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -6,6 +8,7 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
+from app.core import audit
 from app.core.etags import conditional
 from app.identity import once
 from app.identity.caller import identify
@@ -18,7 +21,9 @@ class Route(APIRoute):
         handle = super().get_route_handler()
         if "GET" in (self.methods or ()):
             return _conditionally(handle)
-        return _once(handle) if once.ONCE in self.dependencies else handle
+        if audit.CHANGES_NOTHING not in self.dependencies:
+            handle = _recorded(handle)
+        return _in_one_transaction(_once(handle) if once.ONCE in self.dependencies else handle)
 
 
 def _conditionally(handle: Handler) -> Handler:
@@ -28,20 +33,39 @@ def _conditionally(handle: Handler) -> Handler:
     return read
 
 
-def _once(handle: Handler) -> Handler:
-    """Carry the request out in a session that also stores the answer: both are committed, or neither."""
+def _in_one_transaction(handle: Handler) -> Handler:
+    """The change, its line in the audit log and the stored answer are committed together, or none of them.
 
+    The session takes no connection before its first statement: an upload that never uses it costs none.
+    """
+
+    async def carry_out(request: Request) -> Response:
+        async with request.app.state.sessions() as session, session.begin():
+            request.scope["session"] = session
+            return await handle(request)
+
+    return carry_out
+
+
+def _recorded(handle: Handler) -> Handler:
+    async def carry_out(request: Request) -> Response:
+        answer = await handle(request)
+        await audit.write_change(request.scope["session"], request, answer)
+        return answer
+
+    return carry_out
+
+
+def _once(handle: Handler) -> Handler:
     async def carry_out(request: Request) -> Response:
         use = once.Use.of(await identify(request), request, await request.body())
         if use is None:
             return await handle(request)
-        sealer = request.app.state.sealer
-        async with request.app.state.sessions() as session, session.begin():
-            request.scope["session"] = session
-            answer = await once.earlier(session, sealer, use)
-            if answer is None:
-                answer = await handle(request)
-                await once.keep(session, sealer, use, answer)
+        session, sealer = request.scope["session"], request.app.state.sealer
+        answer = await once.earlier(session, sealer, use)
+        if answer is None:
+            answer = await handle(request)
+            await once.keep(session, sealer, use, answer)
         return answer
 
     return carry_out

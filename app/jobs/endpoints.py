@@ -7,6 +7,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.artifacts import service as artifacts
+from app.core.audit import CHANGES_NOTHING
 from app.core.database import Session
 from app.core.errors import problems
 from app.core.pagination import InvalidCursor, Paging
@@ -56,7 +57,7 @@ async def submit_job(
 
 @router.post(
     "/estimate",
-    dependencies=[ONCE],
+    dependencies=[ONCE, CHANGES_NOTHING],
     responses=problems(*GUARDED, *ONCE_ERRORS, ModelNotFound, DatasetNotFound, NoPrices, *REFUSALS),
 )
 async def estimate_job(

@@ -4,6 +4,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from app.core import audit
 from app.core.database import Session
 from app.core.errors import problems
 from app.core.limiter import Policy, TooManyRequests
@@ -35,6 +36,7 @@ async def login(
     user = await check_login(sessions, body.email, body.password.get_secret_value())
     enter_tenant(user.tenant_id)
     made = await service.create_key(session, TenantID(user.tenant_id), user.id, body.key_name)
+    audit.write(session, request, user.tenant_id, user.id, None, made.row.id)
     return service.created(made, Role(user.role))
 
 

@@ -1,5 +1,6 @@
 from fastapi import APIRouter, Request, Response
 
+from app.core import audit
 from app.core.database import Session
 from app.core.errors import problems
 from app.core.etags import ChangedMeanwhile, IfMatch
@@ -100,7 +101,9 @@ async def accept_invitation(
     """Join with the token of an invitation and a password of one's own; then log in."""
     await limiter.hit(Policy.LOGINS, request.client.host if request.client else "unknown")
     enter_any_tenant()  # the token says which
-    return service.read(await service.accept(session, wanted))
+    user = await service.accept(session, wanted)
+    audit.write(session, request, user.tenant_id, user.id, None, user.id)
+    return service.read(user)
 
 
 @router.put("/me/password", status_code=204, response_class=Response, responses=problems(*GUARDED, WrongLogin))

@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
+from app.core import audit
 from app.core.database import Session
 from app.core.errors import problems
 from app.core.limiter import Policy, TooManyRequests
@@ -36,6 +37,7 @@ async def sign_in(
     user = await check_login(sessions, body.email, body.password.get_secret_value())
     enter_tenant(user.tenant_id)
     row, secret = await service.sign_in(session, user, address, request.headers.get("User-Agent", ""))
+    audit.write(session, request, user.tenant_id, user.id, None, row.id)
     response.set_cookie(
         COOKIE,
         secret,

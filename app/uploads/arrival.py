@@ -5,6 +5,7 @@ import json
 from fastapi import Request
 from starlette.responses import Response
 
+from app.core import audit
 from app.core.telemetry import add_headers
 from app.core.tenancy import Principal
 from app.fleet.service import Fleet
@@ -29,6 +30,7 @@ async def arrive(
         if earlier is None:
             row = await service.create(session, fleet, kind, caller.tenant_id, stored, name or filename, filename)
             row_id = row.id
+            audit.write(session, request, caller.tenant_id, caller.user_id, caller.key_id, row_id)
             if use is not None:
                 await once.keep(session, sealer, use, Response(json.dumps({"id": row_id}), 201))
         else:

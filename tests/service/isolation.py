@@ -32,7 +32,7 @@ from whetstone.contract.steps import Finish, Optimized, OutputFile
 MARK = "victim7f3a"
 _REFUSED, _MISSING = 401, 404
 _FORBIDDEN = 403
-_OPEN = {
+OPEN = {
     "GET /healthz",
     "GET /readyz",
     "GET /v1/signing-keys",
@@ -49,7 +49,9 @@ _NO_RESTRICTED_KEY = {
 }
 _ESTIMATE = "POST /v1/jobs/estimate"  # reads only, whatever its method
 _ADMINS = ("/v1/webhooks", "/v1/deliveries", "/v1/members", "/v1/invitations")
+_ONLY_ADMINS_READ = ("/v1/invitations", "/v1/audit")
 _WORKER = "/v1/worker/"
+_APPEND_ONLY = {"audit_entries"}
 _LINK = "/v1/files/{token}"
 
 
@@ -125,6 +127,7 @@ def settle(service: Running, client: Client, folder: Path) -> Estate:
         "user_id": me.id,
         "invitation_id": client.invitations.create(f"{MARK}@example.com").id,
         "session_id": session["id"],
+        "entry_id": next(client.audit.list(subject=job.id)).id,
     }
     return Estate(client.me().tenant_id, ids, {Use.STEP: token, Use.ATTEMPT: order.token, Use.FILE: link})
 
@@ -144,9 +147,9 @@ def _scopes_for(door: Door) -> set[Scope]:
         return set(Scope)
     if str(door) in _NO_RESTRICTED_KEY:
         return set()
-    if str(door) == _ESTIMATE or (door.method == "GET" and door.path != "/v1/invitations"):
+    if str(door) == _ESTIMATE or (door.method == "GET" and not door.path.startswith(_ONLY_ADMINS_READ)):
         return {Scope.READ}
-    return {Scope.ADMIN if door.path.startswith(_ADMINS) else Scope.WRITE}
+    return {Scope.ADMIN if door.path.startswith((*_ADMINS, *_ONLY_ADMINS_READ)) else Scope.WRITE}
 
 
 def bodies(door: Door, ids: dict[str, str]) -> Iterator[dict[str, Any]]:
@@ -186,7 +189,7 @@ class Attack:
                 self._worker(door)
             elif door.path == _LINK:
                 self._link(door)
-            elif str(door) not in _OPEN:
+            elif str(door) not in OPEN:
                 self._credentials(door)
                 self._scopes(door)
                 self._another(door)
@@ -283,19 +286,26 @@ class Attack:
         table, column = sql.Identifier(name), sql.Identifier(mine)
         theirs = sql.SQL("from {} where starts_with({}, %s)").format(table, column)
         for verb in (sql.SQL("select * "), sql.SQL("delete ")):
-            found = connection.execute(verb + theirs, (self.estate.tenant_id,)).rowcount
+            found = _rows(connection, verb + theirs, self.estate.tenant_id)
             self.tally.note(f"{name}: {found} rows of another as {tenant or 'nobody'}", safe=found == 0)
-        update = sql.SQL("update {} set {} = {}").format(table, column, column)
-        changed = connection.execute(update).rowcount
-        own = connection.execute(sql.SQL("select count(*) from {}").format(table)).fetchone()
+        changed = _rows(connection, sql.SQL("update {} set {} = {}").format(table, column, column))
+        own = (0,) if name in _APPEND_ONLY else _count(connection, table)
         self.tally.note(f"{name}: changed {changed} rows as {tenant or 'nobody'}", safe=own == (changed,))
-        taken = sql.SQL("update {} set {} = %s").format(table, column)
-        try:
-            with connection.transaction():
-                moved = connection.execute(taken, (f"{self.estate.tenant_id}/x",)).rowcount
-        except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ForeignKeyViolation):
-            moved = 0
+        moved = _rows(connection, sql.SQL("update {} set {} = %s").format(table, column), f"{self.estate.tenant_id}/x")
         self.tally.note(f"{name}: gave {moved} rows to another", safe=moved == 0)
+
+
+def _rows(connection: psycopg.Connection[Any], statement: sql.Composable, *args: str) -> int:
+    """How many rows a statement reaches; none where it is forbidden."""
+    try:
+        with connection.transaction():
+            return connection.execute(statement, args).rowcount
+    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ForeignKeyViolation):
+        return 0
+
+
+def _count(connection: psycopg.Connection[Any], table: sql.Identifier) -> tuple[Any, ...] | None:
+    return connection.execute(sql.SQL("select count(*) from {}").format(table)).fetchone()
 
 
 def _tables(service: Running) -> list[tuple[str, str]]:
