@@ -1,4 +1,7 @@
-"""`python -m app`: the whole service on one machine. Its parts alone: `python -m app api`, `control`, `migrate`."""
+"""`python -m app`: the whole service on one machine. Its parts alone: `python -m app api`, `control`, `migrate`.
+
+`python -m app plan TENANT NAME` gives a tenant another plan.
+"""
 
 import asyncio
 import signal
@@ -10,9 +13,12 @@ import uvicorn
 
 from app import control as control_worker
 from app.core import migrations
+from app.core.database import create_engine, sessions
+from app.core.scope import any_tenant
 from app.embedded import service
 from app.main import create_app
 from app.settings import Settings
+from app.tenants.service import NoSuchPlan, NoSuchTenant, set_plan
 
 cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -76,6 +82,25 @@ def migrate() -> None:
     """Bring the database to the newest schema."""
     settings = Settings()
     migrations.upgrade(settings.owner_database_url or settings.database_url)
+
+
+@cli.command()
+def plan(tenant: str, name: str) -> None:
+    """Give a tenant one of the plans of WHETSTONE_PLANS."""
+
+    async def change(settings: Settings) -> None:
+        engine = create_engine(settings.database_url, 1)
+        with any_tenant():
+            async with sessions(engine).begin() as session:
+                await set_plan(session, settings, tenant, name)
+        await engine.dispose()
+
+    try:
+        asyncio.run(change(Settings()))
+    except (NoSuchPlan, NoSuchTenant) as error:
+        typer.secho(str(error), fg="red", err=True)
+        raise typer.Exit(1) from error
+    typer.echo(f"{tenant} is on the plan {name} now.")
 
 
 if __name__ == "__main__":

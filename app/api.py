@@ -16,6 +16,7 @@ from app.members.endpoints import router as members
 from app.members.sessions import router as browser_sessions
 from app.models.endpoints import router as models
 from app.provenance.endpoints import router as provenance
+from app.usage.endpoints import router as usage
 from app.webhooks.endpoints import router as webhooks
 
 router = APIRouter()
@@ -32,6 +33,7 @@ for part in (
     browser_sessions,
     keys,
     members,
+    usage,
     audit,
     worker_protocol,
     health,

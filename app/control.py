@@ -16,11 +16,13 @@ from app.fleet import tasks as fleet_tasks
 from app.identity import once, passwords
 from app.outcomes import build_fleet
 from app.settings import Settings
+from app.usage import tasks as usage_tasks
 from app.webhooks import tasks as webhook_tasks
 from app.webhooks.sender import Sender
 from app.webhooks.service import guard_of
 
 CLEAN_SECONDS = 30.0
+USAGE_SECONDS = 600.0
 log = structlog.get_logger()
 
 
@@ -50,6 +52,10 @@ async def run(settings: Settings) -> None:
             await passwords.sweep(session)
             await webhook_tasks.sweep(session)
 
+    async def note_usage() -> None:
+        async with open_session.begin() as session:
+            await usage_tasks.sweep(session)
+
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(bell.run())
         tasks.create_task(_again_and_again(0, lambda: fleet_tasks.relay_forever(open_session, bell, broker)))
@@ -57,6 +63,7 @@ async def run(settings: Settings) -> None:
         tasks.create_task(_again_and_again(settings.lease.sweep_every, sweep_steps))
         tasks.create_task(_again_and_again(CLEAN_SECONDS, sweep_files))
         tasks.create_task(_again_and_again(CLEAN_SECONDS, sweep_rows))
+        tasks.create_task(_again_and_again(USAGE_SECONDS, note_usage))
 
 
 async def _again_and_again(every: float, task: Callable[[], Awaitable[None]]) -> None:

@@ -16,10 +16,12 @@ from app.core.compression import JsonGZip
 from app.core.database import create_engine, sessions
 from app.core.limiter import Limiter, Policy
 from app.core.sealing import Sealer
+from app.core.tally import Tally
 from app.core.telemetry import Telemetry, configure_logs
 from app.openapi import document
 from app.outcomes import build_fleet
 from app.settings import Settings
+from app.usage import tasks as usage_tasks
 
 DESCRIPTION = """
 Upload a trained model, say what it must reach, get back smaller, faster models, each proven on its real target.
@@ -78,8 +80,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     rates = settings.rates
     app.state.limiter = Limiter(settings.broker_url, {Policy.REQUESTS: rates.requests, Policy.LOGINS: rates.logins})
     app.state.bell = Bell(settings.database_url)
+    app.state.tally = Tally()
+    writing = asyncio.create_task(usage_tasks.write_requests(app.state.sessions, app.state.tally))
     listening = asyncio.create_task(app.state.bell.run())
     yield
-    listening.cancel()
-    await asyncio.gather(listening, return_exceptions=True)
+    for task in (writing, listening):
+        task.cancel()
+    await asyncio.gather(writing, listening, return_exceptions=True)
     await engine.dispose()

@@ -2,11 +2,12 @@
 
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from whetstone.contract.quotas import Quotas
 from whetstone.contract.targets import HardwareClass
 
 
@@ -80,6 +81,21 @@ class Settings(BaseSettings):
     cors_origins: tuple[str, ...] = ()
     prices: dict[HardwareClass, Annotated[float, Field(gt=0)]] = {}
     currency: str = Field(default="EUR", pattern=r"^[A-Z]{3}$")
+    plans: dict[Annotated[str, Field(min_length=1, max_length=40)], Quotas] = {"standard": Quotas()}
+    default_plan: str = "standard"
+
+    @model_validator(mode="after")
+    def _default_plan_is_a_plan(self) -> Self:
+        if self.default_plan not in self.plans:
+            raise ValueError(f"WHETSTONE_DEFAULT_PLAN is `{self.default_plan}`, which WHETSTONE_PLANS does not have")
+        return self
+
+    def plan(self, name: str | None) -> str:
+        """The plan of a tenant that was given this one: the default plan where it was given none that is left."""
+        return name if name in self.plans else self.default_plan
+
+    def quotas(self, name: str | None) -> Quotas:
+        return self.plans[self.plan(name)]
 
 
 def local_folder(storage_url: str) -> Path | None:

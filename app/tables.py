@@ -18,6 +18,7 @@ from app.jobs.tables import JobEventRow, JobRow, TrialRow
 from app.models.tables import ModelRow
 from app.provenance.tables import ManifestRow, SigningKeyRow
 from app.tenants.tables import TenantRow
+from app.usage.tables import BudgetRow, StepUsageRow, UsageDayRow
 from app.webhooks.tables import AttemptRow, DeliveryRow, EventRow, WebhookRow
 
 TABLES = (
@@ -42,6 +43,9 @@ TABLES = (
     ManifestRow,
     OutboxRow,
     AuditRow,
+    StepUsageRow,
+    UsageDayRow,
+    BudgetRow,
     WebhookRow,
     EventRow,
     DeliveryRow,

@@ -35,7 +35,7 @@ class Audit:
 
     def export(self, path: str | Path, form: ExportForm = ExportForm.JSONL) -> Path:
         """Write the whole log into a file, which appears whole or not at all."""
-        return self._client.save(f"{PATH}/export", Path(path), form=form)
+        return self._client.save(f"{PATH}/export", Path(path), params={"form": form})
 
 
 def _params(

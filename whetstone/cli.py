@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from whetstone import cli_audit, cli_members, cli_provenance, cli_tune, cli_webhooks, config, show
+from whetstone import cli_audit, cli_members, cli_provenance, cli_tune, cli_usage, cli_webhooks, config, show
 from whetstone.client import DEFAULT_URL, Client, log_in
 from whetstone.contract.jobs import Assurance, Budget, JobSpec, Measurement, Objective, Recipe
 from whetstone.contract.learning import Finetune
@@ -61,6 +61,8 @@ app.add_typer(cli_members.keys, name="keys")
 app.add_typer(cli_members.members, name="members")
 app.add_typer(cli_members.invitations, name="invitations")
 app.add_typer(cli_audit.app, name="audit")
+app.add_typer(cli_usage.app, name="usage")
+app.add_typer(cli_usage.budget, name="budget")
 app.command()(cli_tune.tune)
 app.command("join")(cli_members.join_tenant)
 app.command("verify")(cli_provenance.verify_file)

@@ -38,6 +38,7 @@ from whetstone.errors import DamagedDownload, JobFailed, NotLoggedIn, ServerErro
 from whetstone.members import Invitations, Keys, Members, acceptance
 from whetstone.repeating import repeated
 from whetstone.sse import read_events
+from whetstone.usage import Usage
 from whetstone.webhooks import Webhooks
 
 CHUNK = 2**20
@@ -74,6 +75,7 @@ class Client:
         self.members = Members(self)
         self.invitations = Invitations(self)
         self.audit = Audit(self)
+        self.usage = Usage(self)
 
     def me(self) -> Me:
         return Me.model_validate_json(self.request("GET", "/v1/me").content)
@@ -134,7 +136,12 @@ class Client:
         return self.save(f"/v1/artifacts/{artifact.id}/content", path, on_bytes, artifact.sha256)
 
     def save(
-        self, route: str, path: Path, on_bytes: OnBytes | None = None, sha256: str | None = None, **params: str
+        self,
+        route: str,
+        path: Path,
+        on_bytes: OnBytes | None = None,
+        sha256: str | None = None,
+        params: dict[str, str] | None = None,
     ) -> Path:
         """Write an answer into a file, which appears whole or not at all. Raises DamagedDownload where it has another
         hash than `sha256`.

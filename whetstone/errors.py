@@ -41,6 +41,10 @@ class Forbidden(ApiError):
     """403: the key's scopes, or its user's role, do not allow this."""
 
 
+class QuotaExceeded(Forbidden):
+    """403: the tenant's plan does not allow this much; `problem.quota` says what is used and allowed."""
+
+
 class NotFound(ApiError):
     """404: there is no such thing, or it belongs to someone else."""
 
@@ -98,10 +102,11 @@ _BY_STATUS: dict[int, type[ApiError]] = {
     422: Invalid,
     429: TooManyRequests,
 }
+_BY_CODE: dict[str, type[ApiError]] = {"quota_exceeded": QuotaExceeded}
 _SERVER_ERRORS = 500
 
 
 def error_of(problem: Problem) -> ApiError:
-    """The error class of a problem's status."""
+    """The error class of a problem's code, or else of its status."""
     other = ServerError if problem.status >= _SERVER_ERRORS else ApiError
-    return _BY_STATUS.get(problem.status, other)(problem)
+    return _BY_CODE.get(problem.code, _BY_STATUS.get(problem.status, other))(problem)

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from whetstone.contract.problems import FieldProblem, Problem
+from whetstone.contract.quotas import QuotaUse
 
 log = structlog.get_logger()
 MEDIA_TYPE = "application/problem+json"
@@ -31,12 +32,14 @@ class AppError(Exception):
         *,
         hint: str | None = None,
         errors: Sequence[FieldProblem] = (),
+        quota: QuotaUse | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail or type(self).__doc__)
         self.detail = str(self)
         self.advice = hint or type(self).hint
         self.errors = tuple(errors)
+        self.quota = quota
         self.headers = dict(headers or {})
 
 
@@ -73,6 +76,7 @@ def _app_error(request: Request, error: Exception) -> JSONResponse:
         detail=error.detail,
         hint=error.advice,
         errors=error.errors,
+        quota=error.quota,
     )
     return answer(request, problem, error.headers)
 

@@ -58,9 +58,11 @@ class Limiter:
         self._quotas = quotas
         self._silent_until = 0.0
 
-    async def hit(self, policy: Policy, who: str) -> Window | None:
-        """Count one request. Returns None when it could not be counted. Raises TooManyRequests."""
-        quota, now = self._quotas[policy], time.time()
+    async def hit(self, policy: Policy, who: str, quota: int | None = None) -> Window | None:
+        """Count one request, against `quota` where one is given. Returns None when it could not be counted. Raises
+        TooManyRequests.
+        """
+        quota, now = quota or self._quotas[policy], time.time()
         resets_in = WINDOW - int(now) % WINDOW
         item = RateLimitItemPerMinute(quota, namespace="whetstone")
         try:

@@ -19,6 +19,7 @@ class Principal:
     """The authenticated caller. `key_id` is that of an API key, or of a browser's session.
 
     `restricted` is a key that was given an end or fewer scopes than its user has: it must not make itself another.
+    `plan` is the one that the tenant was given, if any.
     """
 
     tenant_id: TenantID
@@ -27,6 +28,7 @@ class Principal:
     role: Role
     scopes: frozenset[Scope]
     restricted: bool
+    plan: str | None
 
 
 RowT = TypeVar("RowT", bound=Any)

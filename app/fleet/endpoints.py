@@ -59,7 +59,7 @@ async def enrol(body: Enrol, token: Token, session: Session, settings: SettingsD
     await repository.save_worker(session, body)
 
 
-@router.post("/claim", responses=problems(InvalidToken, service.NothingToClaim, service.StepLost))
+@router.post("/claim", responses=problems(InvalidToken, service.NothingToClaim, service.PlanIsBusy, service.StepLost))
 async def claim(
     worker_id: Annotated[WorkerRef, Header(alias="Whetstone-Worker")], token: Token, session: Session, fleet: FleetDep
 ) -> Order:

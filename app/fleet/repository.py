@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import AppError
-from app.core.tenancy import TenantRepository
+from app.core.tenancy import TenantID, TenantRepository
 from app.fleet.tables import StepRow, WorkerRow
 from whetstone.contract.failures import Failure
 from whetstone.contract.jobs import StepState
@@ -76,6 +76,18 @@ class StepRepository(TenantRepository[StepRow]):
         return list(
             await self.session.scalars(self.query().where(StepRow.subject_id == subject_id).order_by(StepRow.id))
         )
+
+
+async def running(session: AsyncSession, tenant_id: TenantID) -> int:
+    """How many steps of the tenant are being worked on."""
+    query = select(func.count()).where(StepRow.tenant_id == tenant_id, StepRow.state == StepState.RUNNING)
+    return await session.scalar(query) or 0
+
+
+async def next_in_line(session: AsyncSession, tenant_id: TenantID) -> list[StepRow]:
+    """The tenant's oldest waiting step of each class of hardware."""
+    query = select(StepRow).where(StepRow.tenant_id == tenant_id, StepRow.state == StepState.QUEUED)
+    return list(await session.scalars(query.distinct(StepRow.hardware).order_by(StepRow.hardware, StepRow.id)))
 
 
 async def find_any_tenant(session: AsyncSession, step_id: str) -> StepRow | None:

@@ -25,6 +25,9 @@ from app.fleet.listeners import Listeners
 from app.fleet.tables import StepInput, StepRow
 from app.provenance.keys import SigningKey
 from app.settings import Settings
+from app.usage import metering, quotas
+from app.usage.metering import Work
+from app.usage.repository import hold_tenant
 from whetstone.contract.failures import INFRASTRUCTURE, Failure, FailureCode
 from whetstone.contract.jobs import ArtifactKind, StepKind, StepState
 from whetstone.contract.search import Ended
@@ -53,6 +56,7 @@ from whetstone.contract.steps import (
 from whetstone.contract.targets import HardwareClass, hardware_of, queue_of, toolkit_of
 from whetstone.contract.toolkits import Toolkit
 
+NOT_PAID = INFRASTRUCTURE | {FailureCode.INTERNAL_ERROR}
 TOKEN_SECONDS = 30 * 24 * 3600
 NOBODY_HAS_IT = "No worker that is running has it."
 log = structlog.get_logger()
@@ -62,6 +66,12 @@ class NothingToClaim(AppError):
     """The step is already being worked on, or has ended."""
 
     code, status = "nothing_to_claim", 409
+
+
+class PlanIsBusy(NothingToClaim):
+    """The tenant's plan lets no more steps run at once; this one waits for its turn."""
+
+    code = "plan_is_busy"
 
 
 class StepLost(AppError):
@@ -158,10 +168,11 @@ async def request_cancel(session: AsyncSession, step: StepRow) -> None:
 
 
 async def claim(session: AsyncSession, fleet: Fleet, token: str, worker_id: str) -> Order:
-    """Give the step to this worker. Raises NothingToClaim, InvalidToken."""
+    """Give the step to this worker. Raises NothingToClaim, PlanIsBusy, InvalidToken."""
     step = await _held(session, fleet, _read_token(fleet, Use.STEP, token)["step_id"])
     if step.state != StepState.QUEUED or step.cancel_requested:
         raise NothingToClaim
+    await _check_turn(session, fleet, TenantID(step.tenant_id))
     step.state = StepState.RUNNING
     step.attempt += 1
     step.worker_id = worker_id
@@ -170,6 +181,23 @@ async def claim(session: AsyncSession, fleet: Fleet, token: str, worker_id: str)
     _prolong(fleet, step)
     await fleet.listeners[StepKind(step.kind)].started(session, step)
     return await _order(session, fleet, step)
+
+
+async def _check_turn(session: AsyncSession, fleet: Fleet, tenant_id: TenantID) -> None:
+    """Raises PlanIsBusy."""
+    limit = (await quotas.quotas_of(session, fleet.settings, tenant_id)).steps_at_once
+    if limit is None:
+        return
+    await hold_tenant(session, tenant_id)  # or two claims at once would both see the last place free
+    if await repository.running(session, tenant_id) >= limit:
+        raise PlanIsBusy
+
+
+async def _call_next(session: AsyncSession, fleet: Fleet, tenant_id: TenantID) -> None:
+    """A place has become free: wake workers for steps that may have been refused one."""
+    if (await quotas.quotas_of(session, fleet.settings, tenant_id)).steps_at_once is not None:
+        for step in await repository.next_in_line(session, tenant_id):
+            await _send(session, fleet, step)
 
 
 def _read_token(fleet: Fleet, use: Use, token: str) -> dict[str, Any]:
@@ -335,6 +363,7 @@ async def finish(session: AsyncSession, fleet: Fleet, token: str, done: Finish) 
         raise WrongResult
     step.result = done.result
     step.progress = 1.0
+    await _meter(session, fleet, step)
     await _ended(session, fleet, step, StepState.SUCCEEDED, done.outputs)
 
 
@@ -342,6 +371,7 @@ async def fail(session: AsyncSession, fleet: Fleet, token: str, failed: Fail) ->
     """End the step badly, or queue it again where the fault was the house's and attempts are left."""
     step = await _owned(session, fleet, token)
     if failed.cancelled:
+        await _meter(session, fleet, step)
         await _ended(session, fleet, step, StepState.CANCELLED)
     else:
         await _fail_or_retry(session, fleet, step, failed.failure, failed.outputs)
@@ -351,6 +381,9 @@ async def _fail_or_retry(
     session: AsyncSession, fleet: Fleet, step: StepRow, failure: Failure, outputs: tuple[OutputFile, ...] = ()
 ) -> None:
     step.failure = failure.model_copy(update={"step": step.id})
+    moves = failure.toolkit is not None and step.toolkit is None
+    if failure.code not in NOT_PAID and not moves:
+        await _meter(session, fleet, step)
     if step.cancel_requested:
         await _ended(session, fleet, step, StepState.CANCELLED)
     elif failure.toolkit is not None and step.toolkit is None:
@@ -375,6 +408,20 @@ async def _move(session: AsyncSession, fleet: Fleet, step: StepRow, failure: Fai
     await fleet.listeners[StepKind(step.kind)].retried(session, step)
 
 
+async def _meter(session: AsyncSession, fleet: Fleet, step: StepRow) -> None:
+    """What the house failed is not paid for: neither a lost attempt, nor a step that ends with one."""
+    assert step.started_at is not None  # noqa: S101 - an attempt owned it
+    work = Work(
+        step_id=step.id,
+        subject_id=step.subject_id,
+        kind=StepKind(step.kind),
+        hardware=HardwareClass(step.hardware),
+        claimed_at=step.started_at,
+        ended_at=datetime.now(UTC),
+    )
+    await metering.record(session, fleet.settings, TenantID(step.tenant_id), work)
+
+
 async def _ended(
     session: AsyncSession, fleet: Fleet, step: StepRow, state: StepState, outputs: tuple[OutputFile, ...] = ()
 ) -> None:
@@ -383,6 +430,7 @@ async def _ended(
     await fleet.listeners[StepKind(step.kind)].ended(session, step, outputs)
     # Only now: an output may have the very content of the last checkpoint, and must be recorded before that goes.
     await artifacts.drop_interim(session, TenantID(step.tenant_id), step.id)
+    await _call_next(session, fleet, TenantID(step.tenant_id))
 
 
 def _end(step: StepRow, state: StepState) -> None:

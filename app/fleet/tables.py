@@ -23,6 +23,7 @@ class StepRow(Base):
     __tablename__ = "steps"
     __table_args__ = (
         Index("ix_steps_lease", "lease_until", postgresql_where=text("state = 'running'")),
+        Index("ix_steps_open", "tenant_id", "id", postgresql_where=text("state in ('queued', 'running')")),
         Index("ix_steps_waiting", "sent_at", postgresql_where=text("state = 'queued'")),
     )
 

@@ -34,9 +34,11 @@ async def identify(request: Request) -> Principal:
         caller = await _look_up(request)
     enter_tenant(caller.tenant_id)
     structlog.contextvars.bind_contextvars(tenant_id=caller.tenant_id, key_id=caller.key_id)
-    window = await request.app.state.limiter.hit(Policy.REQUESTS, caller.tenant_id)
+    quota = request.app.state.settings.quotas(caller.plan).requests_a_minute
+    window = await request.app.state.limiter.hit(Policy.REQUESTS, caller.tenant_id, quota)
     if window is not None:
         add_headers(request.scope, window.headers())
+    request.app.state.tally.add(caller.tenant_id)
     request.scope["caller"] = caller
     return caller
 

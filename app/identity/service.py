@@ -1,10 +1,10 @@
 """Who a request comes from: an API key, a browser's session, or an email address and password."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import Row, String, bindparam, column, select, table, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import joinedload
 
 from app.core.errors import AppError
 from app.core.ids import Prefix, new_id
@@ -13,9 +13,23 @@ from app.identity.secrets import digest, passwords
 from app.identity.tables import ApiKeyRow, SessionRow, UserRow
 from whetstone.contract.identity import Role, Scope
 
+_tenants = table("tenants", column("id", String), column("plan", String))  # by name: its slice lies above this one
 USED_EXACTNESS = timedelta(minutes=1)
 SESSION_IDLE = timedelta(hours=12)
 SESSION_LONGEST = timedelta(days=14)
+_WHO = (UserRow.tenant_id, UserRow.id.label("user_id"), UserRow.role, _tenants.c.plan)
+_BY_KEY = (
+    select(ApiKeyRow.id, ApiKeyRow.scopes, ApiKeyRow.expires_at, ApiKeyRow.last_used_at, *_WHO)
+    .join(UserRow, UserRow.id == ApiKeyRow.user_id)
+    .join(_tenants, _tenants.c.id == UserRow.tenant_id)
+    .where(ApiKeyRow.digest == bindparam("digest"), ApiKeyRow.revoked_at.is_(None))
+)
+_BY_SESSION = (
+    select(SessionRow.id, SessionRow.created_at, SessionRow.last_seen_at, *_WHO)
+    .join(UserRow, UserRow.id == SessionRow.user_id)
+    .join(_tenants, _tenants.c.id == UserRow.tenant_id)
+    .where(SessionRow.digest == bindparam("digest"))
+)
 
 
 class Unauthorized(AppError):
@@ -50,30 +64,27 @@ async def create_user(
 async def by_key(session: AsyncSession, secret: str) -> Principal:
     """The caller behind an API key. Raises Unauthorized."""
     now = datetime.now(UTC)
-    query = select(ApiKeyRow).where(ApiKeyRow.digest == digest(secret), ApiKeyRow.revoked_at.is_(None))
-    row = await session.scalar(query.options(joinedload(ApiKeyRow.user, innerjoin=True)))
+    row = (await session.execute(_BY_KEY, {"digest": digest(secret)})).one_or_none()
     if row is None or (row.expires_at is not None and row.expires_at <= now):
         raise Unauthorized
     if row.last_used_at is None or now - row.last_used_at > USED_EXACTNESS:
         await session.execute(update(ApiKeyRow).where(ApiKeyRow.id == row.id).values(last_used_at=now))
-    restricted = row.scopes is not None or row.expires_at is not None
-    return _principal(row.user, row.id, row.scopes, restricted=restricted)
+    return _principal(row, row.scopes, restricted=row.scopes is not None or row.expires_at is not None)
 
 
 async def by_session(session: AsyncSession, secret: str) -> Principal:
     """The caller behind a session's cookie. Raises Unauthorized."""
     now = datetime.now(UTC)
-    query = select(SessionRow).where(SessionRow.digest == digest(secret))
-    row = await session.scalar(query.options(joinedload(SessionRow.user, innerjoin=True)))
+    row = (await session.execute(_BY_SESSION, {"digest": digest(secret)})).one_or_none()
     if row is None or now - row.last_seen_at > SESSION_IDLE or now - row.created_at > SESSION_LONGEST:
         raise Unauthorized
     if now - row.last_seen_at > USED_EXACTNESS:
         await session.execute(update(SessionRow).where(SessionRow.id == row.id).values(last_seen_at=now))
-    return _principal(row.user, row.id, None, restricted=False)
+    return _principal(row, None, restricted=False)
 
 
-def _principal(user: UserRow, key_id: str, scopes: frozenset[Scope] | None, *, restricted: bool) -> Principal:
+def _principal(row: Row[Any], scopes: frozenset[Scope] | None, *, restricted: bool) -> Principal:
     """What a key may do is limited by what its user may do today."""
-    role = Role(user.role)
+    role = Role(row.role)
     allowed = role.scopes if scopes is None else role.scopes & scopes
-    return Principal(TenantID(user.tenant_id), user.id, key_id, role, allowed, restricted)
+    return Principal(TenantID(row.tenant_id), row.user_id, row.id, role, allowed, restricted, row.plan)

@@ -24,10 +24,11 @@ from app.jobs import service, study
 from app.jobs.checks import REFUSALS, UNREACHABLE
 from app.jobs.events import follow
 from app.jobs.examples import OPENAPI_EXAMPLES
-from app.jobs.prices import NoPrices
 from app.jobs.repository import JobNotFound, JobRepository
 from app.models.service import ModelNotFound
 from app.provenance import service as provenance
+from app.usage.pricing import NoPrices
+from app.usage.quotas import QuotaExceeded
 from whetstone.contract.estimates import JobEstimate
 from whetstone.contract.jobs import ArtifactRead, JobRead, JobSpec
 from whetstone.contract.pages import Page
@@ -43,7 +44,9 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=Route)
     "",
     status_code=202,
     dependencies=[ONCE],
-    responses=problems(*GUARDED, *ONCE_ERRORS, ModelNotFound, DatasetNotFound, NoPrices, *REFUSALS, *UNREACHABLE),
+    responses=problems(
+        *GUARDED, *ONCE_ERRORS, ModelNotFound, DatasetNotFound, NoPrices, QuotaExceeded, *REFUSALS, *UNREACHABLE
+    ),
 )
 async def submit_job(
     spec: Annotated[JobSpec, Body(openapi_examples=OPENAPI_EXAMPLES)],
@@ -58,7 +61,7 @@ async def submit_job(
 @router.post(
     "/estimate",
     dependencies=[ONCE, CHANGES_NOTHING],
-    responses=problems(*GUARDED, *ONCE_ERRORS, ModelNotFound, DatasetNotFound, NoPrices, *REFUSALS),
+    responses=problems(*GUARDED, *ONCE_ERRORS, ModelNotFound, DatasetNotFound, NoPrices, QuotaExceeded, *REFUSALS),
 )
 async def estimate_job(
     spec: Annotated[JobSpec, Body(openapi_examples=OPENAPI_EXAMPLES)],

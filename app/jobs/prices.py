@@ -2,32 +2,24 @@
 
 from collections.abc import Iterable
 
-from app.core.errors import AppError
 from app.settings import Settings
+from app.usage.pricing import NoPrices, price
 from whetstone.contract.estimates import Price, StepEstimate
 from whetstone.contract.jobs import JobSpec
 from whetstone.contract.problems import FieldProblem
 from whetstone.contract.search import Limit, Search
 from whetstone.contract.targets import HardwareClass, hardware_of
 
-HOUR = 3600
-
-
-class NoPrices(AppError):
-    """Money cannot limit a search here: the operator has set no price for the hardware that it runs on."""
-
-    code, status = "no_prices", 422
-    hint = "Limit the search by `minutes` or `trials`."
-
 
 def price_of(steps: Iterable[StepEstimate], settings: Settings) -> Price | None:
     """None where some step runs on hardware without a price."""
     amount = 0.0
     for step in steps:
-        hourly = settings.prices.get(HardwareClass.CPU if step.target is None else hardware_of(step.target))
-        if hourly is None:
+        hardware = HardwareClass.CPU if step.target is None else hardware_of(step.target)
+        found = price(settings, hardware, step.seconds)
+        if found is None:
             return None
-        amount += step.seconds / HOUR * hourly
+        amount += found.amount
     return Price(amount=amount, currency=settings.currency)
 
 

@@ -27,13 +27,14 @@ from app.jobs.tables import JobRow
 from app.models.service import ModelRepository
 from app.models.tables import ModelRow
 from app.settings import Settings
+from app.usage import quotas
 from whetstone.contract.estimates import JobEstimate
 from whetstone.contract.jobs import EventKind, JobRead, JobSpec, JobState, Recipe, StepKind, StepRead, StepState
 from whetstone.contract.presets import Preset
 from whetstone.contract.reports import JobReport
 from whetstone.contract.search import Search
 from whetstone.contract.steps import InputRole, Optimize, SearchRecipe
-from whetstone.contract.targets import Target
+from whetstone.contract.targets import HardwareClass, Target, hardware_of
 from whetstone.contract.tuning import Tune
 
 SEARCH_GRACE = 2.0  # a search looks at its limit between trials, so it needs some time over
@@ -53,7 +54,7 @@ class ReportNotReady(AppError):
 
 async def submit(session: AsyncSession, fleet: Fleet, caller: Principal, spec: JobSpec) -> JobRow:
     """Check the order against the inspected files, then write the job and its first step."""
-    model, dataset = await _checked(session, caller, spec)
+    model, dataset = await _checked(session, fleet.settings, caller, spec)
     if model.facts is not None:
         check_targets(spec, model.facts)
     spec = within_money(spec, fleet.settings)
@@ -76,17 +77,21 @@ async def submit(session: AsyncSession, fleet: Fleet, caller: Principal, spec: J
     return job
 
 
-async def _checked(session: AsyncSession, caller: Principal, spec: JobSpec) -> tuple[ModelRow, DatasetRow | None]:
-    """What the order is about. Raises ModelNotFound, DatasetNotFound, and what `check_job` does."""
+async def _checked(
+    session: AsyncSession, settings: Settings, caller: Principal, spec: JobSpec
+) -> tuple[ModelRow, DatasetRow | None]:
+    """What the order is about. Raises ModelNotFound, DatasetNotFound, QuotaExceeded, and what `check_job` does."""
     model = await ModelRepository(session, caller.tenant_id).get(spec.model_id)
     dataset = spec.dataset_id and await DatasetRepository(session, caller.tenant_id).get(spec.dataset_id)
     check_job(spec, model, dataset or None)
+    hardware = {HardwareClass.CPU, *map(hardware_of, spec.targets)}
+    await quotas.check_order(session, settings, caller.tenant_id, hardware)
     return model, dataset or None
 
 
 async def estimate(session: AsyncSession, settings: Settings, caller: Principal, spec: JobSpec) -> JobEstimate:
     """What the order would take. Raises what submitting it would."""
-    model, dataset = await _checked(session, caller, spec)
+    model, dataset = await _checked(session, settings, caller, spec)
     await _other_inputs(session, caller, spec, model)
     found = await estimate_job(session, caller.tenant_id, within_money(spec, settings), model, dataset)
     return found.model_copy(update={"price": price_of(found.steps, settings)})

@@ -17,6 +17,7 @@ from app.uploads import service as uploads
 from app.uploads.arrival import arrive
 from app.uploads.sniff import EmptyFile, UnsafeFile, UnsupportedFormat
 from app.uploads.waiting import Wait
+from app.usage.quotas import QuotaExceeded
 from whetstone.contract.models import ModelRead
 from whetstone.contract.pages import Page
 from whetstone.contract.types import DisplayName, FileName, ModelRef
@@ -32,7 +33,14 @@ _BODY = {"requestBody": {"required": True, "content": {"application/octet-stream
     openapi_extra=_BODY,
     max_body_size=STREAMED,
     responses=problems(
-        *GUARDED, *ONCE_ERRORS, EmptyFile, UnsafeFile, UnsupportedFormat, UploadTooLarge, StorageUnavailable
+        *GUARDED,
+        *ONCE_ERRORS,
+        EmptyFile,
+        UnsafeFile,
+        UnsupportedFormat,
+        UploadTooLarge,
+        QuotaExceeded,
+        StorageUnavailable,
     ),
 )
 async def upload_model(

@@ -10,10 +10,19 @@ from app.core.ids import Prefix, new_id
 from app.core.tenancy import TenantID
 from app.identity import service as identity
 from app.keys.service import create_key
+from app.settings import Settings
 from app.tenants.tables import TenantRow
 
 OWNER_EMAIL = "owner@whetstone.local"
 _BOOTSTRAP_LOCK = 7_403_211
+
+
+class NoSuchTenant(LookupError):
+    """There is no tenant with this id."""
+
+
+class NoSuchPlan(LookupError):
+    """WHETSTONE_PLANS has no plan of this name."""
 
 
 @dataclass(frozen=True)
@@ -37,3 +46,13 @@ async def bootstrap(session: AsyncSession) -> Owner | None:
     user = await identity.create_user(session, TenantID(tenant.id), OWNER_EMAIL, password)
     key = await create_key(session, TenantID(tenant.id), user.id, "first key")
     return Owner(OWNER_EMAIL, password, key.secret)
+
+
+async def set_plan(session: AsyncSession, settings: Settings, tenant_id: str, plan: str) -> None:
+    """Give a tenant another plan, from the next request on. Raises NoSuchPlan, NoSuchTenant."""
+    if plan not in settings.plans:
+        raise NoSuchPlan(f"{NoSuchPlan.__doc__} It has: {', '.join(settings.plans)}.")
+    tenant = await session.get(TenantRow, tenant_id)
+    if tenant is None:
+        raise NoSuchTenant(NoSuchTenant.__doc__)
+    tenant.plan = plan

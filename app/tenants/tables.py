@@ -9,4 +9,5 @@ class TenantRow(Base):
 
     id: Mapped[PrimaryId]
     name: Mapped[str] = mapped_column(String(200))
+    plan: Mapped[str | None] = mapped_column(String(40))
     created_at: Mapped[Created]

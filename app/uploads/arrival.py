@@ -22,7 +22,7 @@ async def arrive(
     No connection is held while bytes stream in, so the Idempotency-Key is looked up once they and their hash are known.
     """
     sessions = request.app.state.sessions
-    stored = await service.receive(sessions, fleet, caller.tenant_id, request.stream())
+    stored = await service.receive(sessions, fleet, caller.tenant_id, request.stream(), _announced(request))
     use = once.Use.of(caller, request, stored.sha256.encode())
     sealer = request.app.state.sealer
     async with sessions.begin() as session:
@@ -38,3 +38,9 @@ async def arrive(
             add_headers(request.scope, once.REPLAYED)
             row_id = json.loads(bytes(earlier.body))["id"]
     return await service.wait_inspected(sessions, request.app.state.bell, kind, caller.tenant_id, row_id, wait)
+
+
+def _announced(request: Request) -> int:
+    """Bytes; 0 where the caller does not say."""
+    given = request.headers.get("Content-Length", "")
+    return int(given) if given.isdecimal() else 0

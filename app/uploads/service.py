@@ -11,13 +11,14 @@ from app.artifacts import files
 from app.core.bell import Bell, ring
 from app.core.errors import AppError
 from app.core.ids import Prefix, new_id
-from app.core.storage import Stored
+from app.core.storage import Stored, UploadTooLarge
 from app.core.tenancy import TenantID, TenantRepository
 from app.fleet import service as fleet_service
 from app.fleet.repository import StepRepository
 from app.fleet.service import Fleet
 from app.fleet.tables import StepInput, StepRow
 from app.uploads.sniff import checked
+from app.usage import quotas
 from app.webhooks import service as webhooks
 from whetstone.contract.failures import Failure, FailureCode
 from whetstone.contract.jobs import StepState
@@ -49,16 +50,35 @@ class Kind(Generic[RowT]):
 
 
 async def receive(
-    sessions: async_sessionmaker[AsyncSession], fleet: Fleet, tenant_id: TenantID, body: AsyncIterator[bytes]
+    sessions: async_sessionmaker[AsyncSession],
+    fleet: Fleet,
+    tenant_id: TenantID,
+    body: AsyncIterator[bytes],
+    announced: int,
 ) -> Stored:
-    """Stream a file in, refusing by its first bytes what can never be used."""
-    return await files.receive(sessions, fleet.storage, tenant_id, checked(body), fleet.settings.limits.upload_bytes)
+    """Stream a file in, refusing by its announced size and its first bytes what can never be used, and what the plan
+    has no room for. Raises UploadTooLarge, QuotaExceeded.
+    """
+    limit = fleet.settings.limits.upload_bytes
+    async with sessions() as session:
+        room = await quotas.room(session, fleet.settings, tenant_id)
+    room.check(min(announced, limit))
+    most = limit if room.left is None else min(limit, room.left)
+    try:
+        return await files.receive(sessions, fleet.storage, tenant_id, checked(body), most)
+    except UploadTooLarge as error:
+        if most < limit:
+            raise room.exceeded() from error
+        raise
 
 
 async def create(
     session: AsyncSession, fleet: Fleet, kind: Kind[RowT], tenant_id: TenantID, stored: Stored, name: str, filename: str
 ) -> RowT:
-    """Keep the file and have it inspected."""
+    """Keep the file and have it inspected. Raises QuotaExceeded, where others came first."""
+    room = await quotas.room(session, fleet.settings, tenant_id, hold=True)
+    if room.left is not None and await files.find(session, tenant_id, stored.sha256) is None:
+        room.check(stored.size)
     file = await files.keep(session, tenant_id, stored)
     row: RowT = kind.row(
         id=new_id(kind.prefix),

@@ -48,7 +48,7 @@ _NO_RESTRICTED_KEY = {
     "DELETE /v1/sessions/{session_id}",
 }
 _ESTIMATE = "POST /v1/jobs/estimate"  # reads only, whatever its method
-_ADMINS = ("/v1/webhooks", "/v1/deliveries", "/v1/members", "/v1/invitations")
+_ADMINS = ("/v1/usage/budget", "/v1/webhooks", "/v1/deliveries", "/v1/members", "/v1/invitations")
 _ONLY_ADMINS_READ = ("/v1/invitations", "/v1/audit")
 _WORKER = "/v1/worker/"
 _APPEND_ONLY = {"audit_entries"}
@@ -334,6 +334,7 @@ _BODIES: dict[str, dict[str, Any]] = {
     "POST /v1/keys/{key_id}/rotate": {"overlap_hours": 1},
     "PATCH /v1/members/{user_id}": {"role": "owner"},
     "POST /v1/invitations": {"email": "someone@example.com"},
+    "PUT /v1/usage/budget": {"measure": "minutes", "monthly": 10},
     "PUT /v1/me/password": {"old": "wrong password", "new": "another password"},
 }
 _OUTPUT = {"name": "x", "kind": "model", "media_type": "x/y", "sha256": "0" * 64, "size": 1}

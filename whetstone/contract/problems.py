@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict
 
+from whetstone.contract.quotas import QuotaUse
+
 
 class FieldProblem(BaseModel):
     """One field of the request that is wrong; `field` is a JSON pointer without the leading slash."""
@@ -13,7 +15,10 @@ class FieldProblem(BaseModel):
 
 
 class Problem(BaseModel):
-    """The body of every 4xx and 5xx answer (`application/problem+json`). Open: later fields are no error."""
+    """The body of every 4xx and 5xx answer (`application/problem+json`). Open: later fields are no error.
+
+    `quota` is set where the code is `quota_exceeded`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -24,4 +29,5 @@ class Problem(BaseModel):
     detail: str
     hint: str | None = None
     errors: tuple[FieldProblem, ...] = ()
+    quota: QuotaUse | None = None
     request_id: str | None = None

@@ -1,6 +1,6 @@
 """Webhooks: what happened is told to a tenant's own addresses, signed by the Standard Webhooks specification."""
 
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
@@ -21,6 +21,7 @@ from whetstone.contract.types import (
     ModelRef,
     WebhookRef,
 )
+from whetstone.contract.usage import Measure
 
 WebhookUrl = Annotated[
     str, StringConstraints(max_length=2000, pattern=r"^https?://[^\s/?#]+([/?][^\s#]*)?$", strip_whitespace=True)
@@ -38,6 +39,7 @@ class WebhookKind(StrEnum):
     MODEL_REJECTED = "model.rejected"
     DATASET_READY = "dataset.ready"
     DATASET_REJECTED = "dataset.rejected"
+    BUDGET_REACHED = "budget.reached"
     WEBHOOK_DISABLED = "webhook.disabled"
     WEBHOOK_TEST = "webhook.test"
 
@@ -78,7 +80,18 @@ class WebhookNotice(Contract):
     reason: str
 
 
-Notice = Annotated[JobNotice | UploadNotice | WebhookNotice, Field(discriminator="about")]
+class BudgetNotice(Contract):
+    """What a month (its first day) has taken of the budget; `share` is the largest asked for that it has reached."""
+
+    about: Literal["budget"] = "budget"
+    month: date
+    measure: Measure
+    monthly: float
+    spent: float
+    share: float
+
+
+Notice = Annotated[JobNotice | UploadNotice | BudgetNotice | WebhookNotice, Field(discriminator="about")]
 
 
 class WebhookMessage(Contract):

@@ -2,8 +2,9 @@
 
 import pytest
 
-from app.jobs.prices import NoPrices, affordable, price_of
+from app.jobs.prices import affordable, price_of
 from app.settings import Settings
+from app.usage.pricing import NoPrices
 from whetstone.contract.estimates import Basis, StepEstimate
 from whetstone.contract.jobs import StepKind
 from whetstone.contract.search import Limit
