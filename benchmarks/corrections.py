@@ -21,8 +21,7 @@ from benchmarks.scoreboard import packages
 from whetstone.contract.datasets import Split
 from whetstone.contract.passes import Simplify
 from whetstone.contract.quantization import Activations, Partial, Precision, Quantize, Rounding, Smooth
-from workers.engine.data.fit import fitting_samples
-from workers.engine.data.samples import Samples
+from workers.engine.data.samples import Samples, open_dataset
 from workers.engine.errors import EngineError
 from workers.engine.graph.graph import Array, Graph
 from workers.engine.graph.session import Session
@@ -70,9 +69,7 @@ def measure(name: str, folder: Path, scratch: Path) -> None:
     """Print a line for every setting."""
     context = Context(scratch)
     graph = open_model(folder / "model.onnx", scratch)
-    samples = fitting_samples(folder / "data.npz", scratch, graph.inputs)
-    if samples is None:
-        raise SystemExit(f"{folder} has no data.")
+    samples = open_dataset(folder / "data.npz", scratch)
     graph = SimplifyPass(Simplify()).apply(graph, samples, context).graph
     expected = list(outputs(graph, samples, scratch))
     for setting, config in SETTINGS.items():

@@ -43,6 +43,7 @@ from whetstone.ordering import (
     model_given,
     order,
     passes_given,
+    preprocessing_given,
     print_estimate,
     print_report,
     shapes_given,
@@ -70,6 +71,9 @@ app.command("signing-keys")(cli_provenance.print_signing_keys)
 
 File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
 Name = Annotated[str | None, typer.Option(help="what to call it; the file's name if left out")]
+PreprocessingOption = Annotated[
+    Path | None, typer.Option(exists=True, dir_okay=False, help="JSON file that says how images or a table are read")
+]
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="the job's id, job_…")]
 
 
@@ -126,10 +130,18 @@ def list_models(as_json: AsJson = False) -> None:
 
 
 @datasets.command("upload")
-def upload_dataset(file: File, name: Name = None, as_json: AsJson = False) -> None:
-    """Upload an .npz of arrays named after the model's inputs, and `labels`; wait until it has been inspected."""
+def upload_dataset(
+    file: File, name: Name = None, preprocessing: PreprocessingOption = None, as_json: AsJson = False
+) -> None:
+    """Upload an .npz of arrays named after the model's inputs, and `labels`; or, with --preprocessing, images in class
+    folders in a .zip or .tar, or a .csv or .parquet table. Waits until it has been inspected.
+    """
+    how = preprocessing_given(preprocessing)
     with config.connect() as client, show.upload_bar(err, file) as on_bytes:
-        row = client.datasets.upload(file, name, on_bytes)
+        if how is None:
+            row = client.datasets.upload(file, name, on_bytes)
+        else:
+            row = client.datasets.read(file, how, name, on_bytes)
     detail = ", ".join(f"{count} {split}" for split, count in row.facts.splits.items()) if row.facts else ""
     print_row(row, f"{row.id}  {row.name}  {detail}", as_json)
 

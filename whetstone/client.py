@@ -29,6 +29,7 @@ from whetstone.contract.keys import ApiKeyCreated
 from whetstone.contract.members import MemberRead
 from whetstone.contract.models import InspectionState, ModelRead
 from whetstone.contract.pages import Page
+from whetstone.contract.preprocessing import Preprocessing
 from whetstone.contract.problems import Problem
 from whetstone.contract.provenance import MANIFESTS, Envelope
 from whetstone.contract.reports import JobReport, ReportForm
@@ -68,7 +69,7 @@ class Client:
             base_url=self.url, headers={"Authorization": f"Bearer {key}"}, timeout=httpx.Timeout(timeout, connect=5)
         )
         self.models = Uploads(self, "/v1/models", ModelRead)
-        self.datasets = Uploads(self, "/v1/datasets", DatasetRead)
+        self.datasets = Datasets(self, "/v1/datasets", DatasetRead)
         self.jobs = Jobs(self)
         self.webhooks = Webhooks(self)
         self.keys = Keys(self)
@@ -191,10 +192,12 @@ class Uploads(Generic[ReadT]):
         self._one: TypeAdapter[ReadT] = TypeAdapter(kind)
         self._kind: type[ReadT] = kind
 
-    def upload(self, path: str | Path, name: str | None = None, on_bytes: OnBytes | None = None) -> ReadT:
+    def upload(
+        self, path: str | Path, name: str | None = None, on_bytes: OnBytes | None = None, **params: str
+    ) -> ReadT:
         """Upload a file and wait until it has been inspected. Raises UploadRejected, ApiError."""
         path = Path(path)
-        params = {"filename": path.name} | ({"name": name} if name else {})
+        params |= {"filename": path.name} | ({"name": name} if name else {})
         headers = {"Content-Type": "application/octet-stream", "Prefer": f"wait={INSPECTION_WAIT}"}
         answer = self._client.request(
             "POST", self._path, params=params, headers=headers, content=lambda: _chunks(path, on_bytes)
@@ -217,6 +220,20 @@ class Uploads(Generic[ReadT]):
 
     def delete(self, row_id: str) -> None:
         self._client.request("DELETE", f"{self._path}/{row_id}")
+
+
+class Datasets(Uploads[DatasetRead]):
+    def read(
+        self,
+        path: str | Path,
+        preprocessing: Preprocessing,
+        name: str | None = None,
+        on_bytes: OnBytes | None = None,
+    ) -> DatasetRead:
+        """Upload images in class folders (.zip, .tar) or a table (.csv, .parquet), and say how samples are made of it.
+        Raises UploadRejected, ApiError.
+        """
+        return self.upload(path, name, on_bytes, preprocessing=preprocessing.model_dump_json(exclude_none=True))
 
 
 class Jobs:

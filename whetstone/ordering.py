@@ -13,6 +13,7 @@ from whetstone.client import Client
 from whetstone.contract.estimates import JobEstimate
 from whetstone.contract.jobs import JobSpec, Objective
 from whetstone.contract.passes import Pass
+from whetstone.contract.preprocessing import Preprocessing
 from whetstone.contract.reports import JobReport, VerdictKind
 from whetstone.contract.targets import Target
 from whetstone.printing import out, print_row
@@ -66,6 +67,16 @@ def passes_given(recipe: Path) -> tuple[Pass, ...]:
         return TypeAdapter(tuple[Pass, ...]).validate_json(recipe.read_bytes())
     except ValidationError as error:
         raise typer.BadParameter(f"{recipe}: {error}") from error
+
+
+def preprocessing_given(file: Path | None) -> Preprocessing | None:
+    """How images or a table are read, in a JSON file."""
+    if file is None:
+        return None
+    try:
+        return TypeAdapter[Preprocessing](Preprocessing).validate_json(file.read_bytes())
+    except ValidationError as error:
+        raise typer.BadParameter(f"{file}: {error}") from error
 
 
 def shapes_given(given: list[str]) -> dict[str, tuple[int, ...]]:

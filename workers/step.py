@@ -150,7 +150,13 @@ def _work(control: ControlPlane, sandbox: Sandbox, order: Order, scratch: Path) 
 def _make(control: ControlPlane, sandbox: Sandbox, order: Order, scratch: Path, heart: Heart) -> Finish:
     outputs = scratch / "outputs"
     outputs.mkdir()
-    request = Request(task=order.task, inputs=_fetch(control, order, scratch), outputs=outputs, scratch=scratch)
+    request = Request(
+        task=order.task,
+        inputs=_fetch(control, order, scratch),
+        preprocessing={given.role: given.preprocessing for given in order.inputs if given.preprocessing is not None},
+        outputs=outputs,
+        scratch=scratch,
+    )
 
     def hear(message: Message) -> None:
         if isinstance(message, PassDone):

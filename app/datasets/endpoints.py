@@ -8,6 +8,7 @@ from app.core.etags import ChangedMeanwhile, IfMatch
 from app.core.pagination import InvalidCursor, Paging
 from app.core.resources import BellDep, SessionsDep
 from app.core.storage import STREAMED, StorageUnavailable, UploadTooLarge
+from app.datasets.preprocessing import InvalidPreprocessing, PreprocessingDep
 from app.datasets.service import KIND, DatasetNotFound, DatasetRepository, read
 from app.fleet.endpoints import FleetDep
 from app.identity.caller import GUARDED, Caller, Writer
@@ -35,6 +36,7 @@ _BODY = {"requestBody": {"required": True, "content": {"application/octet-stream
     responses=problems(
         *GUARDED,
         *ONCE_ERRORS,
+        InvalidPreprocessing,
         EmptyFile,
         UnsafeFile,
         UnsupportedFormat,
@@ -48,12 +50,15 @@ async def upload_dataset(
     caller: Writer,
     fleet: FleetDep,
     wait: Wait,
+    preprocessing: PreprocessingDep,
     filename: Annotated[FileName, Query(description="the file's own name", examples=["data.npz"])],
     name: Annotated[DisplayName | None, Query(description="what to call it; the file's name if left out")] = None,
     _key: IdempotencyKey = None,
 ) -> DatasetRead:
-    """Upload a dataset as the raw request body: an `.npz` of arrays named after the inputs, and `labels`."""
-    return read(await arrive(request, fleet, KIND, caller, name, filename, wait))
+    """Upload a dataset as the raw request body: an `.npz` of arrays named after the inputs, and `labels`; or, with
+    `preprocessing`, images in class folders in a `.zip` or `.tar`, or a `.csv` or `.parquet` table.
+    """
+    return read(await arrive(request, fleet, KIND, caller, name, filename, wait, preprocessing))
 
 
 @router.get("", responses=problems(*GUARDED, InvalidCursor))

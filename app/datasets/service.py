@@ -38,6 +38,7 @@ def read(row: DatasetRow) -> DatasetRead:
         filename=row.filename,
         size=row.file.size,
         sha256=row.file.sha256,
+        preprocessing=row.preprocessing,
         state=InspectionState(row.state),
         facts=row.facts,
         failure=row.failure,

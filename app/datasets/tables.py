@@ -1,11 +1,15 @@
+from typing import Any
+
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.database import Base, Json
 from app.uploads.tables import UploadedColumns
 from whetstone.contract.datasets import DatasetFacts
+from whetstone.contract.preprocessing import Preprocessing
 
 
 class DatasetRow(UploadedColumns, Base):
     __tablename__ = "datasets"
 
+    preprocessing: Mapped[Any | None] = mapped_column(Json(Preprocessing))
     facts: Mapped[DatasetFacts | None] = mapped_column(Json(DatasetFacts))

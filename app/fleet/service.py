@@ -238,6 +238,7 @@ async def _order(session: AsyncSession, fleet: Fleet, step: StepRow) -> Order:
                 size=rows[given.file_id].size,
                 sha256=rows[given.file_id].sha256,
                 url=fleet.storage.download_url(rows[given.file_id].key, given.filename),
+                preprocessing=given.preprocessing,
             )
             for given in step.inputs
         ),

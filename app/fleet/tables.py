@@ -7,16 +7,18 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.database import Base, Created, Id, Json, PrimaryId, Timestamp
 from whetstone.contract.failures import Failure
+from whetstone.contract.preprocessing import Preprocessing
 from whetstone.contract.steps import InputRole, Limits, StepResult, Task
 from whetstone.contract.types import Contract, FileName
 
 
 class StepInput(Contract):
-    """An input of a step, by the tenant's file."""
+    """An input of a step, by the tenant's file; `preprocessing` says how a dataset is read."""
 
     role: InputRole
     file_id: str
     filename: FileName
+    preprocessing: Preprocessing | None = None
 
 
 class StepRow(Base):

@@ -111,7 +111,7 @@ async def _other_inputs(
     if source_id is not None and model.facts is not None:
         source = await DatasetRepository(session, caller.tenant_id).get(source_id)
         check_source(passes, model.facts, source)
-        inputs.append(StepInput(role=InputRole.SOURCE, file_id=source.file_id, filename=source.filename))
+        inputs.append(_dataset_input(InputRole.SOURCE, source))
     return tuple(inputs)
 
 
@@ -147,7 +147,7 @@ async def _queue_first(
 def original_inputs(model: ModelRow, dataset: DatasetRow | None) -> tuple[StepInput, ...]:
     inputs = [_model_input(InputRole.MODEL, model)]
     if dataset is not None:
-        inputs.append(StepInput(role=InputRole.DATASET, file_id=dataset.file_id, filename=dataset.filename))
+        inputs.append(_dataset_input(InputRole.DATASET, dataset))
     return tuple(inputs)
 
 
@@ -156,6 +156,10 @@ def _model_input(role: InputRole, model: ModelRow) -> StepInput:
     if model.imported_file_id is None:
         return StepInput(role=role, file_id=model.file_id, filename=model.filename)
     return StepInput(role=role, file_id=model.imported_file_id, filename="imported.onnx")
+
+
+def _dataset_input(role: InputRole, row: DatasetRow) -> StepInput:
+    return StepInput(role=role, file_id=row.file_id, filename=row.filename, preprocessing=row.preprocessing)
 
 
 async def cancel(session: AsyncSession, caller: Principal, job_id: str) -> JobRow:

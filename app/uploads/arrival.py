@@ -12,10 +12,18 @@ from app.fleet.service import Fleet
 from app.identity import once
 from app.uploads import service
 from app.uploads.service import Kind, RowT
+from whetstone.contract.preprocessing import Preprocessing
 
 
 async def arrive(
-    request: Request, fleet: Fleet, kind: Kind[RowT], caller: Principal, name: str | None, filename: str, wait: float
+    request: Request,
+    fleet: Fleet,
+    kind: Kind[RowT],
+    caller: Principal,
+    name: str | None,
+    filename: str,
+    wait: float,
+    preprocessing: Preprocessing | None = None,
 ) -> RowT:
     """The row of the file; of the earlier one when this is a repetition, as it is by now.
 
@@ -28,7 +36,9 @@ async def arrive(
     async with sessions.begin() as session:
         earlier = None if use is None else await once.earlier(session, sealer, use)
         if earlier is None:
-            row = await service.create(session, fleet, kind, caller.tenant_id, stored, name or filename, filename)
+            row = await service.create(
+                session, fleet, kind, caller.tenant_id, stored, name or filename, filename, preprocessing
+            )
             row_id = row.id
             audit.write(session, request, caller.tenant_id, caller.user_id, caller.key_id, row_id)
             if use is not None:

@@ -23,6 +23,7 @@ from app.webhooks import service as webhooks
 from whetstone.contract.failures import Failure, FailureCode
 from whetstone.contract.jobs import StepState
 from whetstone.contract.models import InspectionState
+from whetstone.contract.preprocessing import Preprocessing
 from whetstone.contract.steps import Heartbeat, InputRole, InspectDataset, InspectModel, OutputFile, Task
 from whetstone.contract.webhooks import UploadNotice, WebhookKind
 
@@ -73,7 +74,14 @@ async def receive(
 
 
 async def create(
-    session: AsyncSession, fleet: Fleet, kind: Kind[RowT], tenant_id: TenantID, stored: Stored, name: str, filename: str
+    session: AsyncSession,
+    fleet: Fleet,
+    kind: Kind[RowT],
+    tenant_id: TenantID,
+    stored: Stored,
+    name: str,
+    filename: str,
+    preprocessing: Preprocessing | None = None,
 ) -> RowT:
     """Keep the file and have it inspected. Raises QuotaExceeded, where others came first."""
     room = await quotas.room(session, fleet.settings, tenant_id, hold=True)
@@ -88,10 +96,12 @@ async def create(
         state=InspectionState.INSPECTING,
         file=file,
     )
+    if preprocessing is not None:
+        row.preprocessing = preprocessing
     session.add(row)
     await session.flush()  # the answer shows created_at
     await session.refresh(row)
-    given = StepInput(role=kind.role, file_id=file.id, filename=filename)
+    given = StepInput(role=kind.role, file_id=file.id, filename=filename, preprocessing=preprocessing)
     seconds = fleet.settings.limits.inspect_seconds
     await fleet_service.queue_step(session, fleet, tenant_id, row.id, kind.task, (given,), seconds)
     return row

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from whetstone.contract.failures import Failure
 from whetstone.contract.models import InspectionState
+from whetstone.contract.preprocessing import Preprocessing
 from whetstone.contract.types import Bytes, Contract, Count, DatasetRef, Sha256
 
 
@@ -23,25 +24,29 @@ class FieldFacts(Contract):
 
 
 class DatasetFacts(Contract):
-    """Read from the file. `classes` is the number of distinct labels when labels are integers."""
+    """Read from the file. `classes` is the number of distinct labels when labels are integers; `class_names` what they
+    stand for, in the order of the integers, where labels were given by name.
+    """
 
     format: str
     fields: tuple[FieldFacts, ...]
     labels: FieldFacts | None
     classes: int | None
+    class_names: tuple[str, ...] = ()
     splits: dict[Split, int]
     made_splits: bool
     samples: Count
 
 
 class DatasetRead(Contract):
-    """A dataset as the API shows it."""
+    """A dataset as the API shows it. `preprocessing` is what was declared when it was uploaded; an .npz needs none."""
 
     id: DatasetRef
     name: str
     filename: str
     size: Bytes
     sha256: Sha256
+    preprocessing: Preprocessing | None = None
     state: InspectionState
     facts: DatasetFacts | None
     failure: Failure | None

@@ -10,6 +10,7 @@ from whetstone.contract.failures import Failure
 from whetstone.contract.jobs import ArtifactKind, Budget, Measurement, StepKind
 from whetstone.contract.models import ModelFacts
 from whetstone.contract.passes import Pass
+from whetstone.contract.preprocessing import Preprocessing
 from whetstone.contract.presets import GENERAL, Preset
 from whetstone.contract.provenance import Envelope
 from whetstone.contract.reports import Candidate, JobReport, PassReport, SearchSummary, TargetReport
@@ -137,13 +138,14 @@ Task = Annotated[
 
 
 class InputFile(Contract):
-    """A file the step needs; `url` is signed and expires."""
+    """A file the step needs; `url` is signed and expires. `preprocessing` says how a dataset is read."""
 
     role: InputRole
     filename: FileName
     size: Bytes
     sha256: Sha256
     url: str
+    preprocessing: Preprocessing | None = None
 
 
 class Limits(Contract):

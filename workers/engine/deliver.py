@@ -12,7 +12,7 @@ from whetstone.contract.steps import Deliver, Delivered, InputRole, PackedFile
 from whetstone.contract.targets import AS_USUAL, RuntimeSettings, Target
 from workers.engine.bundle.assemble import GZIP, kit_name
 from workers.engine.bundle.kit import Agreement, Pair, few_enough, pack
-from workers.engine.data.samples import open_dataset
+from workers.engine.data.fit import given_samples
 from workers.engine.graph.graph import Graph
 from workers.engine.graph.session import Session as Reference
 from workers.engine.importers.detect import open_model
@@ -195,9 +195,7 @@ class _Trial:
 
 def _source(request: Request, task: Deliver) -> Source:
     graph = open_model(request.inputs[InputRole.MODEL], request.scratch)
-    dataset = request.inputs.get(InputRole.DATASET)
-    samples = open_dataset(dataset, request.scratch) if dataset else None
-    feed = Feed(graph.inputs, task.measurement.batch_size, task.input_shapes, samples)
+    feed = Feed(graph.inputs, task.measurement.batch_size, task.input_shapes, given_samples(request))
     feed.check()
     path = request.scratch / "original.onnx"
     graph.save(path)

@@ -8,6 +8,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as Kernel
 
 from whetstone.contract.datasets import DatasetFacts
 from whetstone.contract.models import LayerFacts, ModelFacts, Refusal
+from whetstone.contract.preprocessing import Preprocessing
 from whetstone.contract.targets import Target
 from workers.engine.data.samples import open_dataset
 from workers.engine.graph.graph import Graph
@@ -81,6 +82,6 @@ def inspect_model(path: Path, scratch: Path) -> ModelFacts:
     return model_facts(graph, format_of(path)).model_copy(update={"refusals": refusals, "imported": imported})
 
 
-def inspect_dataset(path: Path, scratch: Path) -> DatasetFacts:
+def inspect_dataset(path: Path, scratch: Path, how: Preprocessing | None = None) -> DatasetFacts:
     """Facts of an uploaded dataset. Raises InvalidDataset."""
-    return open_dataset(path, scratch).facts()
+    return open_dataset(path, scratch, how).facts()

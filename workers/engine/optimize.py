@@ -70,7 +70,7 @@ def _model(request: Request, role: InputRole) -> Graph:
 
 
 def _source(request: Request, graph: Graph) -> Samples:
-    found = fitting_samples(request.inputs.get(InputRole.SOURCE), request.scratch, graph.inputs)
+    found = fitting_samples(request, graph.inputs, InputRole.SOURCE)
     if found is None or not found.has(Split.TRAIN):
         raise NeedsDataset("The dataset of the source domain has no train split.", hint="Name its arrays 'train/…'.")
     return found
@@ -123,7 +123,7 @@ def optimize(request: Request, task: Optimize, tell: Tell) -> Done:
     """
     start = request.inputs[InputRole.CHECKPOINT if task.done else InputRole.MODEL]
     graph = open_model(start, request.scratch)
-    samples = fitting_samples(request.inputs.get(InputRole.DATASET), request.scratch, graph.inputs)
+    samples = fitting_samples(request, graph.inputs)
     reports = list(task.done)
     for index in range(len(reports), len(task.passes)):
         stage = Stage(index, len(task.passes), task.passes[index], tell)

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from whetstone.contract.failures import Failure
 from whetstone.contract.jobs import ArtifactKind
+from whetstone.contract.preprocessing import Preprocessing
 from whetstone.contract.reports import PassReport
 from whetstone.contract.steps import InputRole, StepResult, Task
 from whetstone.contract.trials import Proposal, Trial
@@ -15,10 +16,14 @@ from whetstone.contract.types import Contract, FileName, Fraction, Seconds
 
 
 class Request(Contract):
-    """One piece of work. All paths lie in the scratch folder; `outputs` is an empty folder for what is made."""
+    """One piece of work. All paths lie in the scratch folder; `outputs` is an empty folder for what is made.
+
+    `preprocessing` says how datasets are read that are no .npz.
+    """
 
     task: Task
     inputs: dict[InputRole, Path]
+    preprocessing: dict[InputRole, Preprocessing] = {}
     outputs: Path
     scratch: Path
 

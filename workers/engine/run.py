@@ -40,7 +40,8 @@ def run(request: Request, tell: Tell) -> Done:  # noqa: PLR0911 - one for each k
         case InspectModel():
             return Done(result=ModelInspected(facts=inspect_model(request.inputs[InputRole.MODEL], request.scratch)))
         case InspectDataset():
-            facts = inspect_dataset(request.inputs[InputRole.DATASET], request.scratch)
+            role = InputRole.DATASET
+            facts = inspect_dataset(request.inputs[role], request.scratch, request.preprocessing.get(role))
             return Done(result=DatasetInspected(facts=facts))
         case Optimize():
             return optimize(request, task, tell)

@@ -1,11 +1,11 @@
 """Whether a dataset goes with a model."""
 
-from pathlib import Path
-
 from whetstone.contract.datasets import DatasetFacts, FieldFacts
 from whetstone.contract.models import TensorFacts
+from whetstone.contract.steps import InputRole
 from workers.engine.data.errors import DatasetMismatch
 from workers.engine.data.samples import Samples, open_dataset
+from workers.engine.request import Request
 
 
 def _check_shape(wanted: TensorFacts, field: FieldFacts) -> None:
@@ -52,10 +52,17 @@ def fixed_at_one(inputs: tuple[TensorFacts, ...]) -> bool:
     return any(facts.shape[:1] == (1,) for facts in inputs)
 
 
-def fitting_samples(path: Path | None, scratch: Path, inputs: tuple[TensorFacts, ...]) -> Samples | None:
-    """The dataset opened, None if there is none. Raises InvalidDataset, DatasetMismatch."""
-    if path is None:
-        return None
-    samples = open_dataset(path, scratch)
-    check_fit(samples.facts(), inputs)
+def fitting_samples(
+    request: Request, inputs: tuple[TensorFacts, ...], role: InputRole = InputRole.DATASET
+) -> Samples | None:
+    """The step's dataset opened, None if it has none. Raises InvalidDataset, DatasetMismatch."""
+    samples = given_samples(request, role)
+    if samples is not None:
+        check_fit(samples.facts(), inputs)
     return samples
+
+
+def given_samples(request: Request, role: InputRole = InputRole.DATASET) -> Samples | None:
+    """The step's dataset opened, whatever it fits. Raises InvalidDataset."""
+    path = request.inputs.get(role)
+    return None if path is None else open_dataset(path, request.scratch, request.preprocessing.get(role))

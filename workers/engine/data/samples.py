@@ -4,13 +4,17 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import assert_never
 
 import numpy as np
 
 from whetstone.contract.datasets import DatasetFacts, FieldFacts, Split
+from whetstone.contract.preprocessing import Images, Preprocessing, Table
 from workers.engine.data.archive import Array, read_npz
 from workers.engine.data.errors import InvalidDataset
-from workers.engine.data.splits import LABELS, Part, sort_into_splits
+from workers.engine.data.images import read_images
+from workers.engine.data.splits import LABELS, Part, parts_of, sort_into_splits
+from workers.engine.data.unpacked import Unpacked
 
 SCAN_BYTES = 16 * 2**20
 
@@ -59,9 +63,13 @@ def _facts(name: str, array: Array) -> FieldFacts:
 class Samples:
     """The splits of a dataset, memory-mapped. `calibration` means `train` where it has no samples of its own."""
 
-    def __init__(self, parts: dict[Split, Part], *, made_splits: bool) -> None:
+    def __init__(
+        self, parts: dict[Split, Part], *, made_splits: bool, file_format: str = "npz", classes: tuple[str, ...] = ()
+    ) -> None:
         self._parts = parts
         self._made = made_splits
+        self._format = file_format
+        self._names = classes
 
     def _part(self, split: Split) -> Part:
         part = self._parts.get(split)
@@ -91,10 +99,11 @@ class Samples:
         labelled = self._label_part()
         splits = {split: len(part) for split, part in self._parts.items()}
         return DatasetFacts(
-            format="npz",
+            format=self._format,
             fields=tuple(_facts(name, array) for name, array in first.fields.items()),
             labels=_facts(LABELS, labelled.labels) if labelled and labelled.labels is not None else None,
             classes=self._classes(),
+            class_names=self._names,
             splits=splits,
             made_splits=self._made,
             samples=sum(splits.values()),
@@ -149,14 +158,35 @@ class Samples:
             yield Batch(inputs, _take(part.labels, rows) if with_labels and part.labels is not None else None)
 
 
-def open_dataset(path: Path, scratch: Path) -> Samples:
-    """Unpack an .npz into a new folder of `scratch` and map it. Raises InvalidDataset, naming the member.
+def open_dataset(path: Path, scratch: Path, how: Preprocessing | None = None) -> Samples:
+    """Unpack a dataset into a new folder of `scratch` and map it. Raises InvalidDataset, naming the member.
 
-    Members are named `<input>` and `labels`, or `<split>/<input>` and `<split>/labels`. Memory used is independent
-    of the size of the file, but for an index of 8 bytes per sample where splits are made.
+    Without preprocessing it is an .npz, whose members are named `<input>` and `labels`, or `<split>/<input>` and
+    `<split>/labels`; with it a file of images or a table. Memory used is independent of the size of the file, but for
+    an index of 8 bytes per sample where splits are made.
     """
-    arrays = read_npz(path, Path(tempfile.mkdtemp(dir=scratch, prefix="dataset-")))
-    parts, made = sort_into_splits(arrays)
-    for name, array in arrays.items():
-        _check_values(name if made else name.partition("/")[2], array)
-    return Samples(parts, made_splits=made)
+    folder = Path(tempfile.mkdtemp(dir=scratch, prefix="dataset-"))
+    if how is None:
+        arrays = read_npz(path, folder)
+        parts, made = sort_into_splits(arrays)
+        for name, array in arrays.items():
+            _check_values(name if made else name.partition("/")[2], array)
+        return Samples(parts, made_splits=made)
+    found = _unpacked(path, folder, how)
+    parts = parts_of(found.arrays, found.splits)
+    return Samples(parts, made_splits=found.splits is None, file_format=found.format, classes=found.classes)
+
+
+def _unpacked(path: Path, folder: Path, how: Preprocessing) -> Unpacked:
+    match how:
+        case Images():
+            return read_images(path, folder, how)
+        case Table():
+            from workers.engine.data.tables import read_table  # noqa: PLC0415 - loads pyarrow, which most steps spare
+
+            found = read_table(path, folder, how)
+            for name, array in found.arrays.items():
+                _check_values(name, array)
+            return found
+        case _:
+            assert_never(how)

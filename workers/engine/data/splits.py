@@ -88,6 +88,15 @@ def _made(arrays: dict[str, Array]) -> dict[Split, Part]:
     return parts
 
 
+def parts_of(arrays: dict[str, Array], places: NDArray[np.uint8] | None) -> dict[Split, Part]:
+    """The splits, by each row's place in `Split`; made where the file does not tell. Raises InvalidDataset."""
+    if places is None:
+        return _made(arrays)
+    whole = _part(arrays, "The dataset")
+    rows = {split: np.flatnonzero(places == place) for place, split in enumerate(Split)}
+    return {split: Part(whole.fields, whole.labels, found) for split, found in rows.items() if len(found)}
+
+
 def sort_into_splits(arrays: dict[str, Array]) -> tuple[dict[Split, Part], bool]:
     """The splits, and whether they were made here: 70 % train, 10 % calibration, 20 % test, seeded, by class.
 

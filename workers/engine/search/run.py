@@ -82,8 +82,8 @@ class _Search:
 
     def _set_up(self, original: Graph) -> Known:
         """Open what candidates are tried on: the samples, and the original in every target."""
-        task, scratch = self._task, self._request.scratch
-        samples = fitting_samples(self._request.inputs.get(InputRole.DATASET), scratch, original.inputs)
+        task = self._task
+        samples = fitting_samples(self._request, original.inputs)
         feed = Feed(original.inputs, task.measurement.batch_size, task.input_shapes, samples, Split.CALIBRATION)
         feed.check()
         cores = cores_for(task.measurement.threads)

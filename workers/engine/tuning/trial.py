@@ -61,7 +61,7 @@ class _Trial:
 
     def run(self) -> ValuesTried:
         original = open_model(self._request.inputs[InputRole.MODEL], self._request.scratch)
-        samples = fitting_samples(self._request.inputs.get(InputRole.DATASET), self._request.scratch, original.inputs)
+        samples = fitting_samples(self._request, original.inputs)
         try:
             graph, learned = self._apply(original, samples)
         except Pruned:
