@@ -6,8 +6,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision: str = "0008_toolkits"
-down_revision: str | None = "0007_provenance"
+revision: str = "0011_toolkits"
+down_revision: str | None = "0010_preprocessing"
 branch_labels: Sequence[str] | None = None
 depends_on: Sequence[str] | None = None
 
