@@ -120,7 +120,7 @@ def follow(client: Client, job_id: str) -> JobReport:
 
 def exit_code(report: JobReport) -> int:
     match report.verdict.kind:
-        case VerdictKind.IMPROVED:
+        case VerdictKind.IMPROVED | VerdictKind.BUILT:
             return Exit.DONE
         case VerdictKind.NO_GAIN:
             return Exit.NO_GAIN

@@ -20,10 +20,24 @@ from whetstone.client import OnBytes, OnEvent
 from whetstone.contract.estimates import Basis, JobEstimate
 from whetstone.contract.jobs import EventKind, JobEvent, StepKind
 from whetstone.contract.presets import Domain
-from whetstone.contract.reports import Estimate, JobReport, Latency, TargetReport, VerdictKind
+from whetstone.contract.reports import (
+    Accuracy,
+    BuiltReport,
+    Estimate,
+    Fidelity,
+    JobReport,
+    Latency,
+    TargetReport,
+    VerdictKind,
+)
 from whetstone.contract.tuning import Study
 
-COLOURS = {VerdictKind.IMPROVED: "green", VerdictKind.NO_GAIN: "yellow", VerdictKind.OVER_BUDGET: "magenta"}
+COLOURS = {
+    VerdictKind.IMPROVED: "green",
+    VerdictKind.NO_GAIN: "yellow",
+    VerdictKind.OVER_BUDGET: "magenta",
+    VerdictKind.BUILT: "cyan",
+}
 MEGABYTE = 1_000_000
 
 
@@ -87,11 +101,12 @@ def report_table(report: JobReport) -> Table:
     table = Table(title=f"{report.job_name}{domain}", title_justify="left")
     for title in ("target", "", "original", "result", "change"):
         table.add_column(title, justify="left" if title in ("target", "") else "right")
-    for target in report.targets:
-        for index, row in enumerate(_rows(target)):
-            table.add_row(target.target.value if index == 0 else "", *row)
-        colour = COLOURS[target.verdict.kind]
-        table.add_row("", "verdict", "", "", f"[bold {colour}]{target.verdict.kind}[/]", end_section=True)
+    told = [(each.target, each.verdict, _rows(each)) for each in report.targets]
+    told += [(each.target, each.verdict, _built_rows(each)) for each in report.built]
+    for target, verdict, rows in told:
+        for index, row in enumerate(rows):
+            table.add_row(target.value if index == 0 else "", *row)
+        table.add_row("", "verdict", "", "", f"[bold {COLOURS[verdict.kind]}]{verdict.kind}[/]", end_section=True)
     for failed in report.failed_targets:
         table.add_row(failed.target.value, "failed", "", "", f"[red]{failed.failure.code}[/]", end_section=True)
     return table
@@ -137,15 +152,25 @@ def _rows(report: TargetReport) -> Iterator[tuple[str, str, str, str]]:
     for percent in (50, 99):
         yield f"p{percent}", _latency(before.latency, percent), _latency(after.latency, percent), ""
     yield "speed", "", "", _interval(report.speedup, "×")
-    if report.accuracy is not None:
-        accuracy = report.accuracy
+    yield from _quality_rows(report.accuracy, report.fidelity)
+
+
+def _built_rows(report: BuiltReport) -> Iterator[tuple[str, str, str, str]]:
+    """What is known without the device; accuracy is that of the graph, on the CPU."""
+    yield "engine", "", _size(report.size), f"built in {report.build_seconds:.1f} s, not run"
+    yield "its graph", "", _size(report.graph_size), "seen in onnxruntime/cpu:"
+    yield from _quality_rows(report.accuracy, report.fidelity)
+
+
+def _quality_rows(accuracy: Accuracy | None, fidelity: Fidelity) -> Iterator[tuple[str, str, str, str]]:
+    if accuracy is not None:
         unit, scale = ("%", 100.0) if accuracy.metric.in_points else ("", 1.0)
         drop = _interval(accuracy.drop, " pt" if unit else " %")
         original, result = (f"{value * scale:.2f}{unit}" for value in (accuracy.original, accuracy.result))
         yield str(accuracy.metric), original, result, ""
         yield "lost", "", "", drop
-    if report.fidelity.agreement is not None:
-        yield "agreement", "", "", _interval(report.fidelity.agreement, " %")
+    if fidelity.agreement is not None:
+        yield "agreement", "", "", _interval(fidelity.agreement, " %")
 
 
 def _size(count: int) -> str:

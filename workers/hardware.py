@@ -34,3 +34,5 @@ def offers(target: Target) -> bool:
             return True
         case Target.OPENVINO_CPU_BF16:
             return computes_bf16()
+        case Target.TENSORRT_RTX_SM86 | Target.TENSORRT_RTX_SM89 | Target.TENSORRT_RTX_SM120:
+            return True

@@ -135,6 +135,12 @@ async def list_targets(_caller: Caller, session: Session) -> tuple[TargetRead, .
     workers = await repository.living_workers(session)
     counts = {target: sum(target in worker.targets for worker in workers) for target in Target}
     return tuple(
-        TargetRead(name=target, hardware=hardware_of(target), available=count > 0, workers=count)
+        TargetRead(
+            name=target,
+            hardware=hardware_of(target),
+            only_built=target.only_built,
+            available=count > 0,
+            workers=count,
+        )
         for target, count in counts.items()
     )

@@ -8,6 +8,7 @@ from whetstone.contract.jobs import StepState
 from whetstone.contract.passes import Pass
 from whetstone.contract.presets import Preset
 from whetstone.contract.reports import (
+    BuiltReport,
     Candidate,
     FailedTarget,
     JobReport,
@@ -25,13 +26,15 @@ def assemble(
     job: JobRow, found: Optimized | Searched, delivers: list[StepRow], study: Study | None, preset: Preset
 ) -> JobReport:
     """One report of all targets, those that failed included. At least one must have been delivered."""
-    targets = tuple(step.result.report for step in delivers if isinstance(step.result, Delivered))
+    reports = [step.result.report for step in delivers if isinstance(step.result, Delivered)]
+    targets = tuple(report for report in reports if isinstance(report, TargetReport))
+    built = tuple(report for report in reports if isinstance(report, BuiltReport))
     failed = tuple(
         FailedTarget(target=step.task.target, failure=step.failure)
         for step in delivers
         if step.state == StepState.FAILED and step.failure is not None
     )
-    spokesman = _best(targets)
+    spokesman = _best(targets) if targets else _best_built(built)
     return JobReport(
         job_id=job.id,
         job_name=job.name,
@@ -45,6 +48,7 @@ def assemble(
         preset=preset,
         passes=passes_for(found, spokesman),
         targets=targets,
+        built=built,
         failed_targets=failed,
         candidates=_candidates(found, targets) if isinstance(found, Searched) else (),
         search=found.summary if isinstance(found, Searched) else None,
@@ -59,7 +63,13 @@ def _best(targets: tuple[TargetReport, ...]) -> TargetReport:
     return min(targets, key=lambda report: (rank.index(report.verdict.kind), -report.speedup.value))
 
 
-def _verdict(report: TargetReport, found: Optimized | Searched) -> Verdict:
+def _best_built(built: tuple[BuiltReport, ...]) -> BuiltReport:
+    """Only where nothing was run: what was measured says more."""
+    rank = (VerdictKind.BUILT, VerdictKind.OVER_BUDGET, VerdictKind.NO_GAIN)
+    return min(built, key=lambda report: rank.index(report.verdict.kind))
+
+
+def _verdict(report: TargetReport | BuiltReport, found: Optimized | Searched) -> Verdict:
     """Over budget after a search, with what came nearest to keeping every limit."""
     reason = f"{report.target}: {report.verdict.reason}"
     if isinstance(found, Searched) and report.verdict.kind is VerdictKind.OVER_BUDGET:
@@ -67,7 +77,7 @@ def _verdict(report: TargetReport, found: Optimized | Searched) -> Verdict:
     return Verdict(kind=report.verdict.kind, reason=reason)
 
 
-def passes_for(found: Optimized | Searched, report: TargetReport) -> tuple[PassReport, ...]:
+def passes_for(found: Optimized | Searched, report: TargetReport | BuiltReport) -> tuple[PassReport, ...]:
     """What was done to the model; after a search, what was done for this target."""
     return found.passes if isinstance(found, Optimized) else _taken(found, report).passes
 
@@ -76,10 +86,11 @@ def winner_of(found: Searched, target: Target) -> Winner:
     return next(winner for winner in found.winners if winner.target is target)
 
 
-def _taken(found: Searched, report: TargetReport) -> Contender:
+def _taken(found: Searched, report: TargetReport | BuiltReport) -> Contender:
     """The one that the report is about: the first choice, unless that gained nothing and the runner-up did."""
     winner = winner_of(found, report.target)
-    return winner.runner_up if report.first_choice and winner.runner_up else winner
+    second = isinstance(report, TargetReport) and report.first_choice is not None
+    return winner.runner_up if second and winner.runner_up else winner
 
 
 def _candidates(found: Searched, reports: tuple[TargetReport, ...]) -> tuple[Candidate, ...]:
@@ -101,6 +112,6 @@ def _retold(candidate: Candidate, report: TargetReport, taken: Contender) -> Can
     return candidate
 
 
-def recipe_of(found: Optimized | Searched, report: TargetReport) -> tuple[Pass, ...]:
+def recipe_of(found: Optimized | Searched, report: TargetReport | BuiltReport) -> tuple[Pass, ...]:
     """The passes that made the result of a target, without what came of them."""
     return tuple(done.config for done in passes_for(found, report))

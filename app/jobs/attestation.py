@@ -7,7 +7,7 @@ from app.fleet.tables import StepRow
 from app.jobs.tables import JobRow
 from whetstone.contract.passes import Pass
 from whetstone.contract.provenance import Delivery, Descriptor, Digest, Statement
-from whetstone.contract.reports import Latency, Measured, TargetReport
+from whetstone.contract.reports import BuiltReport, Latency, Measured, TargetReport
 from whetstone.contract.steps import Delivered, OutputFile
 
 
@@ -16,7 +16,7 @@ def statement(
     step: StepRow,
     outputs: tuple[OutputFile, ...],
     recipe: tuple[Pass, ...],
-    claims: Iterable[TargetReport],
+    claims: Iterable[TargetReport | BuiltReport],
 ) -> Statement:
     """The subjects are the outputs, and for a target also what its bundle will hold."""
     subjects = {output.name: output.sha256 for output in outputs}
@@ -46,8 +46,10 @@ def _descriptor(name: str, sha256: str) -> Descriptor:
     return Descriptor(name=name, digest=Digest(sha256=sha256))
 
 
-def _brief(claim: TargetReport) -> TargetReport:
+def _brief(claim: TargetReport | BuiltReport) -> TargetReport | BuiltReport:
     """Without what is for drawing: a manifest is read by people, too. Others get to read it, so no samples either."""
+    if isinstance(claim, BuiltReport):
+        return claim.model_copy(update={"kernels": (), "layers": ()})
     sides = {"original": _side(claim.original), "result": _side(claim.result)}
     return claim.model_copy(update={**sides, "calibration": None, "layers": (), "worst": (), "saliency": None})
 

@@ -104,6 +104,7 @@ def check_job(spec: JobSpec, model: ModelRow, dataset: DatasetRow | None) -> Non
     if model.facts is None or (dataset is not None and dataset.facts is None):
         raise NotReady
     facts = None if dataset is None else dataset.facts
+    _check_only_built(spec)
     _check_objective(spec, dataset)
     _check_metric(spec, facts)
     preset_for(spec, model.facts, facts)
@@ -158,6 +159,19 @@ def _check_tuning(plan: Tune, model: ModelFacts, dataset: DatasetFacts | None) -
         raise LabelsRequired("The objective `validation_accuracy` needs labels that are class numbers.")
     if Quantity.MACS in plan.objectives and model.macs is None:
         raise InvalidPlan("The model's multiply-accumulates cannot be counted.", hint="Take the objective `latency`.")
+
+
+def _check_only_built(spec: JobSpec) -> None:
+    """Searching and tuning measure on the targets, so one that nothing can be run on takes a recipe."""
+    only_built = next((target for target in spec.targets if target.only_built), None)
+    if only_built is None or isinstance(spec.plan, Recipe):
+        return
+    field = FieldProblem(field="targets", message=f"{only_built} is only built, not run")
+    raise InvalidPlan(
+        f"Nothing can be measured on {only_built}, so a {spec.plan.kind} finds nothing for it.",
+        hint="Give a recipe, such as the one that a job for another target came to.",
+        errors=(field,),
+    )
 
 
 def _check_objective(spec: JobSpec, dataset: DatasetRow | None) -> None:

@@ -57,7 +57,9 @@ async def estimate_job(
     ]
     delivery = await _correction(session, tenant_id, StepKind.DELIVER)
     delivers = [
-        _step(StepKind.DELIVER, each.target, effort.deliver(work), effort.memory_of_delivery(work), delivery)
+        _step(
+            StepKind.DELIVER, each.target, effort.deliver(work, each.target), effort.memory_of_delivery(work), delivery
+        )
         for each in targets
         if each.feasible
     ]
@@ -137,8 +139,8 @@ def _ratio(kind: StepKind, step: StepRow, job: JobRow) -> float | None:
     if facts is None or step.started_at is None or step.finished_at is None:
         return None
     work = Work(facts, job.dataset.facts if job.dataset else None, job.spec.measurement)
-    if kind is StepKind.DELIVER:
-        rule = effort.deliver(work)
+    if step.target is not None:
+        rule = effort.deliver(work, Target(step.target))
     else:
         _, rule = effort.steps_of_plan(job.spec, work)[kind]
     took = (step.finished_at - step.started_at).total_seconds()

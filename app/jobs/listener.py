@@ -97,7 +97,7 @@ class JobListener:
             case ReportMade() if kept:
                 report: JobReport = step.task.report
                 recipe = tuple(done.config for done in report.passes)
-                stated = statement(job, step, kept, recipe, report.targets)
+                stated = statement(job, step, kept, recipe, (*report.targets, *report.built))
             case _:
                 return
         await provenance.sign(session, self.fleet.signing_key, TenantID(job.tenant_id), stated)

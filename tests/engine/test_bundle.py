@@ -20,7 +20,7 @@ from whetstone.contract.metrics import Metric
 from whetstone.contract.models import TensorFacts
 from whetstone.contract.presets import GENERAL
 from whetstone.contract.provenance import Envelope, Signature
-from whetstone.contract.reports import TargetReport
+from whetstone.contract.reports import BuiltReport, TargetReport
 from whetstone.contract.steps import Deliver, Delivered, InputRole, MakeReport
 from whetstone.contract.targets import RuntimeSettings, Target
 from workers.engine.bundle.triton import config
@@ -29,7 +29,7 @@ from workers.engine.report.page import make_report
 from workers.engine.request import Done, Request
 
 
-def envelope(done: Done, report: TargetReport) -> Envelope:
+def envelope(done: Done, report: TargetReport | BuiltReport) -> Envelope:
     """As the control plane makes it, but for the signature, which nothing here looks at."""
     assert isinstance(done.result, Delivered)
     statement = factory.statement({one.name: one.sha256 for one in done.result.packed}, report)
@@ -37,7 +37,7 @@ def envelope(done: Done, report: TargetReport) -> Envelope:
     return Envelope(payload=payload, signatures=(Signature(keyid="0" * 64, sig=""),))
 
 
-def unpacked(folder: Path, done: Done, report: TargetReport) -> Path:
+def unpacked(folder: Path, done: Done, report: TargetReport | BuiltReport) -> Path:
     """The folder inside the bundle that the report step makes."""
     made = folder / "report"
     made.mkdir()

@@ -6,11 +6,14 @@ from whetstone.contract.models import LayerFacts, ModelFacts, TensorFacts
 from whetstone.contract.passes import Pass, Simplify
 from whetstone.contract.quantization import Activations, Quantize
 from whetstone.contract.reports import (
+    BuiltReport,
     Conditions,
     Conversion,
+    EngineKey,
     Environment,
     Estimate,
     Fidelity,
+    Kernel,
     Latency,
     Measured,
     PassReport,
@@ -43,6 +46,8 @@ DATASET = DatasetFacts(
     samples=100,
 )
 UNLABELLED = DATASET.model_copy(update={"labels": None, "classes": None})
+FIDELITY = Fidelity(samples=1, synthetic_inputs=True, agreement=None, cosine=1, sqnr_db=None, max_abs_error=0)
+ENVIRONMENT = Environment(cpu="a", cores=1, memory=1, system="b", isa=(), versions={})
 DYNAMIC = Quantize(activations=Activations.DYNAMIC)
 
 
@@ -78,8 +83,25 @@ def target_report(target: Target, kind: VerdictKind = VerdictKind.IMPROVED) -> T
         speedup=one,
         size_ratio=2,
         accuracy=None,
-        fidelity=Fidelity(samples=1, synthetic_inputs=True, agreement=None, cosine=1, sqnr_db=None, max_abs_error=0),
+        fidelity=FIDELITY,
         conversion=Conversion(samples=1, max_abs_error=0, max_relative_error=0, tolerance=0.001),
         conditions=Conditions(batch_size=1, threads=1, rounds=1, warmup_runs=1, seconds=1, load_before=0, valid=True),
-        environment=Environment(cpu="a", cores=1, memory=1, system="b", isa=(), versions={}),
+        environment=ENVIRONMENT,
+    )
+
+
+def built_report(target: Target, kind: VerdictKind = VerdictKind.BUILT) -> BuiltReport:
+    return BuiltReport(
+        target=target,
+        verdict=Verdict(kind=kind, reason="because"),
+        key=EngineKey(runtime="tensorrt-rtx", version="1", compute_capability="sm89"),
+        size=100,
+        graph_size=100,
+        build_seconds=1,
+        shapes=(),
+        kernels=(Kernel(name="k", kind="gemm", precision="i8"),),
+        precisions={"i8": 1},
+        accuracy=None,
+        fidelity=FIDELITY,
+        environment=ENVIRONMENT,
     )

@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from whetstone.contract.passes import Pass
-from whetstone.contract.reports import TargetReport
+from whetstone.contract.reports import BuiltReport, TargetReport
 from whetstone.contract.types import Contract, DatasetRef, JobRef, ModelRef, Sha256, StepRef
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
@@ -50,7 +50,7 @@ class Delivery(Contract):
     dataset_id: DatasetRef | None
     inputs: tuple[Descriptor, ...]
     recipe: tuple[Pass, ...]
-    claims: tuple[TargetReport, ...]
+    claims: tuple[TargetReport | BuiltReport, ...]
 
 
 class Statement(Contract):

@@ -32,12 +32,14 @@ SCHEMA_VERSION = 1
 
 class VerdictKind(StrEnum):
     """`improved`: meets the budget and is better. `no_gain`: the original is returned. `over_budget`: better and
-    accurate enough, but misses a stated limit; the best so far is returned.
+    accurate enough, but misses a stated limit; the best so far is returned. `built`: for a device that is not here,
+    so what it gains there was not seen.
     """
 
     IMPROVED = "improved"
     NO_GAIN = "no_gain"
     OVER_BUDGET = "over_budget"
+    BUILT = "built"
 
 
 class ReportForm(StrEnum):
@@ -254,6 +256,56 @@ class TargetReport(Contract):
     saliency: Saliency | None = None
 
 
+class EngineKey(Contract):
+    """What an engine fits: the runtime of this version, on a device of this compute capability."""
+
+    runtime: str
+    version: str
+    compute_capability: str
+
+
+class ShapeRange(Contract):
+    """The shapes of one input that an engine takes, from `least` to `most`; it is tuned for the `usual` one."""
+
+    input: str
+    least: tuple[int, ...]
+    usual: tuple[int, ...]
+    most: tuple[int, ...]
+
+
+class Kernel(Contract):
+    """One kernel of an engine, as its builder tells: the type of its first input, and the graph's nodes it computes."""
+
+    name: str
+    kind: str
+    precision: str
+    nodes: tuple[str, ...] = ()
+
+
+class BuiltReport(Contract):
+    """A result that was built for a device and not run, as there is none here. Nothing is known of its speed there.
+
+    `accuracy`, `fidelity` and `layers` are of the graph that it was built from, run in onnxruntime on the CPU beside
+    the original: `graph_size` is that of its file, `size` the engine's. `precisions` counts kernels; the first of them
+    are listed. `notes` are the warnings of parser and builder.
+    """
+
+    target: Target
+    verdict: Verdict
+    key: EngineKey
+    size: Bytes
+    graph_size: Bytes
+    build_seconds: Seconds
+    shapes: tuple[ShapeRange, ...]
+    kernels: tuple[Kernel, ...]
+    precisions: dict[str, int]
+    notes: tuple[str, ...] = ()
+    accuracy: Accuracy | None
+    fidelity: Fidelity
+    environment: Environment
+    layers: tuple[LayerFate, ...] = ()
+
+
 class LayerChange(Contract):
     """What a pass did to one layer, or why it left it alone."""
 
@@ -341,7 +393,7 @@ class FailedTarget(Contract):
 
 
 class JobReport(Contract):
-    """The whole story of a job."""
+    """The whole story of a job. Targets that were only built, not run, are under `built`."""
 
     schema_version: int = SCHEMA_VERSION
     job_id: JobRef
@@ -356,6 +408,7 @@ class JobReport(Contract):
     preset: Preset = GENERAL
     passes: tuple[PassReport, ...]
     targets: tuple[TargetReport, ...]
+    built: tuple[BuiltReport, ...] = ()
     failed_targets: tuple[FailedTarget, ...] = ()
     candidates: tuple[Candidate, ...] = ()
     search: SearchSummary | None = None

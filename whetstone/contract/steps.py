@@ -13,7 +13,7 @@ from whetstone.contract.passes import Pass
 from whetstone.contract.preprocessing import Preprocessing
 from whetstone.contract.presets import GENERAL, Preset
 from whetstone.contract.provenance import Envelope
-from whetstone.contract.reports import Candidate, JobReport, PassReport, SearchSummary, TargetReport
+from whetstone.contract.reports import BuiltReport, Candidate, JobReport, PassReport, SearchSummary, TargetReport
 from whetstone.contract.search import Ended, Limit
 from whetstone.contract.targets import AS_USUAL, HardwareClass, RuntimeSettings, Target
 from whetstone.contract.toolkits import Toolkit
@@ -108,7 +108,8 @@ class TryValues(Contract):
 
 
 class Deliver(Contract):
-    """Convert for one target, verify, measure against the original, judge. The result is run with these settings.
+    """Convert for one target, verify, measure against the original, judge. The result is run with these settings. For a
+    target that is only built: build, and judge the graph behind it.
 
     If it gains nothing and there is a runner-up, that one is judged too, run with its own.
     """
@@ -293,7 +294,7 @@ class ValuesTried(Contract):
 
 class Delivered(Contract):
     kind: Literal[StepKind.DELIVER] = StepKind.DELIVER
-    report: TargetReport
+    report: TargetReport | BuiltReport
     packed: tuple[PackedFile, ...] = ()
 
 

@@ -15,10 +15,22 @@ class Target(StrEnum):
     ONNXRUNTIME_CPU = "onnxruntime/cpu"
     OPENVINO_CPU = "openvino/cpu"
     OPENVINO_CPU_BF16 = "openvino/cpu/bf16"
+    TENSORRT_RTX_SM86 = "tensorrt-rtx/sm86"
+    TENSORRT_RTX_SM89 = "tensorrt-rtx/sm89"
+    TENSORRT_RTX_SM120 = "tensorrt-rtx/sm120"
 
     @property
     def runtime(self) -> str:
         return self.value.split("/")[0]
+
+    @property
+    def only_built(self) -> bool:
+        """Whether results are built for it ahead of time, on machines that cannot run them."""
+        return self in ONLY_BUILT
+
+
+ONLY_BUILT = frozenset({Target.TENSORRT_RTX_SM86, Target.TENSORRT_RTX_SM89, Target.TENSORRT_RTX_SM120})
+"""`sm89` is NVIDIA's compute capability 8.9; what is built for it is for GPUs of that capability alone."""
 
 
 class GraphOptimization(StrEnum):
@@ -54,18 +66,21 @@ class HardwareClass(StrEnum):
 
 
 class TargetRead(Contract):
-    """One target and whether a living worker offers it."""
+    """One target and whether a living worker offers it. What is `only_built` is not run, and takes no search."""
 
     name: Target
     hardware: HardwareClass
+    only_built: bool
     available: bool
     workers: int
 
 
 def hardware_of(target: Target) -> HardwareClass:
-    """The hardware class whose workers can run this target."""
+    """The hardware class whose workers can run this target, or build for it where it is only built."""
     match target:
         case Target.ONNXRUNTIME_CPU | Target.OPENVINO_CPU | Target.OPENVINO_CPU_BF16:
+            return HardwareClass.CPU
+        case Target.TENSORRT_RTX_SM86 | Target.TENSORRT_RTX_SM89 | Target.TENSORRT_RTX_SM120:
             return HardwareClass.CPU
 
 
@@ -74,6 +89,8 @@ def toolkit_of(target: Target) -> Toolkit | None:
     match target:
         case Target.ONNXRUNTIME_CPU | Target.OPENVINO_CPU | Target.OPENVINO_CPU_BF16:
             return None
+        case Target.TENSORRT_RTX_SM86 | Target.TENSORRT_RTX_SM89 | Target.TENSORRT_RTX_SM120:
+            return Toolkit.TENSORRT_RTX
 
 
 def queue_of(hardware: HardwareClass, toolkit: Toolkit | None) -> str:

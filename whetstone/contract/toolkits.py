@@ -7,3 +7,4 @@ class Toolkit(StrEnum):
     """Each is an environment of its own, which a worker has or has not."""
 
     TENSORFLOW = "tensorflow"
+    TENSORRT_RTX = "tensorrt-rtx"

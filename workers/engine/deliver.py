@@ -60,6 +60,24 @@ class Source:
     graph: Graph
     reading: Reading
 
+    def agreement(self, target: Target, settings: RuntimeSettings, few: Feed, threads: int) -> Agreement:
+        """How the models of a bundle are called and read; `few` are the samples that it holds."""
+        return Agreement(
+            target=target,
+            model=delivered_name(target),
+            inputs=few.inputs,
+            outputs=self.graph.outputs,
+            settings=settings,
+            threads=threads,
+            batch_size=few.batch_size,
+            samples=few.count,
+            whole=self.feed.count,
+            largest_label=None if few.labels is None else float(few.labels.max()),
+            thresholds=self.reading.thresholds,
+            metric=self.reading.metric,
+            compared=self.reading.without_labels,
+        )
+
 
 class Stage:
     """A stretch of the step's progress, from `start` to `end`; told in steps of `STEP`."""
@@ -125,7 +143,7 @@ class _Trial:
     def __init__(self, request: Request, task: Deliver) -> None:
         self._request, self._task = request, task
         self._threads = len(cores_for(task.measurement.threads))
-        self._source = _source(request, task)
+        self._source = source_of(request, task)
         self._feed = self._source.feed
         self.original = self._convert(self._source.file, "original", AS_USUAL)
 
@@ -175,25 +193,12 @@ class _Trial:
     def packed(self, judged: _Judged, kit: Path) -> tuple[PackedFile, ...]:
         """Write all that it takes to repeat the measurement, but for the manifest."""
         few = few_enough(self._feed)
-        agreement = Agreement(
-            target=self._task.target,
-            model=delivered_name(self._task.target),
-            inputs=few.inputs,
-            outputs=self._source.graph.outputs,
-            settings=judged.result.settings,
-            threads=self._threads,
-            batch_size=few.batch_size,
-            samples=few.count,
-            whole=self._feed.count,
-            largest_label=None if few.labels is None else float(few.labels.max()),
-            thresholds=self._source.reading.thresholds,
-            metric=self._source.reading.metric,
-            compared=self._source.reading.without_labels,
-        )
+        agreement = self._source.agreement(self._task.target, judged.result.settings, few, self._threads)
         return pack(Pair(self.original.file, judged.result.file), agreement, few, kit, self._request.scratch)
 
 
-def _source(request: Request, task: Deliver) -> Source:
+def source_of(request: Request, task: Deliver) -> Source:
+    """Raises: what the importers raise, BatchFixed, DatasetMismatch."""
     graph = open_model(request.inputs[InputRole.MODEL], request.scratch)
     feed = Feed(graph.inputs, task.measurement.batch_size, task.input_shapes, given_samples(request))
     feed.check()

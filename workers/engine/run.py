@@ -21,6 +21,7 @@ from whetstone.contract.steps import (
     SearchRecipe,
     TryValues,
 )
+from workers.engine.build import build
 from workers.engine.deliver import deliver
 from workers.engine.errors import EngineError
 from workers.engine.inspection import inspect_dataset, inspect_model
@@ -28,6 +29,7 @@ from workers.engine.optimize import optimize
 from workers.engine.report.page import make_report
 from workers.engine.request import Done, Failed, Message, Request
 from workers.engine.search.run import search
+from workers.engine.targets.choose import builder_for
 from workers.engine.tuning.trial import try_values
 
 Tell = Callable[[Message], None]
@@ -50,7 +52,8 @@ def run(request: Request, tell: Tell) -> Done:  # noqa: PLR0911 - one for each k
         case TryValues():
             return try_values(request, task, tell)
         case Deliver():
-            return deliver(request, task, tell)
+            builder = builder_for(task.target)
+            return deliver(request, task, tell) if builder is None else build(request, task, builder, tell)
         case MakeReport():
             return make_report(request, task, tell)
         case _:

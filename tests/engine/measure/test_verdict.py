@@ -5,8 +5,8 @@ import pytest
 from tests.engine.report.factory import accuracy, fidelity, latency, measured
 from whetstone.contract.jobs import Assurance, Budget, Objective
 from whetstone.contract.metrics import Metric
-from whetstone.contract.reports import Conditions, Estimate, VerdictKind
-from workers.engine.measure.verdict import Evidence, judge
+from whetstone.contract.reports import Accuracy, Conditions, Estimate, VerdictKind
+from workers.engine.measure.verdict import Evidence, judge, judge_built
 
 FASTER = Estimate(value=2, low=1.9, high=2.1)
 UNSURE = Estimate(value=1.05, low=0.97, high=1.1)
@@ -145,3 +145,25 @@ def test_judgement(budget: Budget, changes: dict[str, object], kind: VerdictKind
 
 def test_harm_is_told_before_speed() -> None:
     assert "accuracy" in judge(Budget(), evidence(accuracy=LOST, speedup=UNSURE)).reason
+
+
+@pytest.mark.parametrize(
+    ("budget", "seen", "kind", "says"),
+    [
+        (Budget(), KEPT, VerdictKind.BUILT, "its speed is not known; 0.1 points of accuracy lost (0.5 allowed)"),
+        (Budget(), LOST, VerdictKind.NO_GAIN, "The original is built: 0.9 points of accuracy lost, 0.5 allowed"),
+        (Budget(max_size_mb=1), KEPT, VerdictKind.OVER_BUDGET, "Built, not run, and its 2 MB are 100% over"),
+        (Budget(max_latency_ms=3), KEPT, VerdictKind.BUILT, "max_latency_ms (3 ms) was not checked"),
+        (MORE_ACCURATE, KEPT, VerdictKind.NO_GAIN, "not more accurate"),
+        (Budget(min_accuracy=0.95), POOR, VerdictKind.OVER_BUDGET, "below min_accuracy"),
+        (Budget(), None, VerdictKind.BUILT, "points of agreement"),
+    ],
+)
+def test_an_engine_that_is_not_run_is_judged_by_its_size_and_its_graph(
+    budget: Budget, seen: Accuracy | None, kind: VerdictKind, says: str
+) -> None:
+    verdict = judge_built(budget, 2_000_000, seen, fidelity())
+    assert verdict.kind is kind
+    assert says in verdict.reason
+    assert "in onnxruntime on the CPU" in verdict.reason
+    assert "times as fast" not in verdict.reason

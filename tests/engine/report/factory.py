@@ -22,21 +22,25 @@ from whetstone.contract.pruning import Prune
 from whetstone.contract.quantization import Partial, Quantize
 from whetstone.contract.reports import (
     Accuracy,
+    BuiltReport,
     Candidate,
     ClassAccuracy,
     Conditions,
     Conversion,
     Curve,
+    EngineKey,
     Environment,
     Estimate,
     Fidelity,
     JobReport,
+    Kernel,
     Latency,
     LayerChange,
     Measured,
     OperatorTime,
     PassReport,
     Percentile,
+    ShapeRange,
     TargetReport,
     Verdict,
     VerdictKind,
@@ -124,6 +128,31 @@ def conditions(*reasons: str) -> Conditions:
     )
 
 
+ENVIRONMENT = Environment(
+    cpu="EPYC", cores=2, memory=24_000_000_000, system="Linux", isa=("avx2",), versions={"onnxruntime": "1.32.0"}
+)
+BUILT = Verdict(kind=VerdictKind.BUILT, reason="Built, not run: its speed is not known.")
+
+
+def built_report(**changes: object) -> BuiltReport:
+    report = BuiltReport(
+        target=Target.TENSORRT_RTX_SM89,
+        verdict=BUILT,
+        key=EngineKey(runtime="tensorrt-rtx", version="1.7.1.116", compute_capability="sm89"),
+        size=435_076,
+        graph_size=355_358,
+        build_seconds=2.5,
+        shapes=(ShapeRange(input="x", least=(1, 3, 32), usual=(8, 3, 32), most=(64, 3, 32)),),
+        kernels=(Kernel(name="conv1_myl0_2", kind="correlation", precision="i8", nodes=("conv1", "relu1")),),
+        precisions={"i8": 1},
+        notes=("Something may be slow.",),
+        accuracy=accuracy(),
+        fidelity=fidelity(),
+        environment=ENVIRONMENT,
+    )
+    return report.model_copy(update=changes)
+
+
 def target_report(**changes: object) -> TargetReport:
     report = TargetReport(
         target=Target.ONNXRUNTIME_CPU,
@@ -136,14 +165,7 @@ def target_report(**changes: object) -> TargetReport:
         fidelity=fidelity(),
         conversion=Conversion(samples=32, max_abs_error=1e-6, max_relative_error=1e-7, tolerance=1e-3),
         conditions=conditions(),
-        environment=Environment(
-            cpu="EPYC",
-            cores=2,
-            memory=24_000_000_000,
-            system="Linux",
-            isa=("avx2",),
-            versions={"onnxruntime": "1.32.0"},
-        ),
+        environment=ENVIRONMENT,
     )
     return report.model_copy(update=changes)
 
@@ -222,7 +244,7 @@ def job_report(**changes: object) -> JobReport:
     return report.model_copy(update=changes)
 
 
-def statement(digests: dict[str, str], *claims: TargetReport) -> Statement:
+def statement(digests: dict[str, str], *claims: TargetReport | BuiltReport) -> Statement:
     """Of files by name and SHA-256."""
     return Statement(
         subject=tuple(Descriptor(name=name, digest=Digest(sha256=digest)) for name, digest in digests.items()),

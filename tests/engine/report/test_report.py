@@ -34,6 +34,9 @@ from workers.engine.request import Message, Request
 HOSTILE = "</title></style><script>alert(1)</script><img src=x onerror=alert(1)>\"'&{{ 7 * 7 }}-->$\\frac$"
 
 
+KERNEL = factory.built_report().kernels[0]
+
+
 class Outline(HTMLParser):
     """Collects start tags with their attributes, and all text."""
 
@@ -100,6 +103,7 @@ def test_names_are_escaped_wherever_they_stand() -> None:
         candidates=factory.candidates(because=HOSTILE),
         study=factory.study(layer=HOSTILE),
         targets=(factory.target_report(result=factory.measured(operator=HOSTILE)),),
+        built=(factory.built_report(notes=(HOSTILE,), kernels=(KERNEL.model_copy(update={"nodes": (HOSTILE,)}),)),),
         failed_targets=(
             FailedTarget(
                 target=Target.OPENVINO_CPU,
@@ -111,7 +115,8 @@ def test_names_are_escaped_wherever_they_stand() -> None:
     report = report.model_copy(
         update={"passes": (*report.passes, report.passes[1].model_copy(update={"curves": curves}))}
     )
-    plain = Outline(render(factory.job_report(candidates=factory.candidates(), study=factory.study())))
+    built = (factory.built_report(),)
+    plain = Outline(render(factory.job_report(candidates=factory.candidates(), study=factory.study(), built=built)))
     hostile = Outline(render(report))
     assert HOSTILE in "".join(hostile.words)
     assert "49" not in hostile.text.split()
@@ -405,3 +410,27 @@ def test_markdown_says_what_the_page_says_and_no_name_breaks_out() -> None:
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} <= {5, 7}
     labelless = factory.target_report(accuracy=None, fidelity=factory.fidelity(synthetic=True))
     assert "| Same decision | | 99.60% |" in render_markdown(factory.job_report(targets=(labelless,)))
+
+
+def test_what_was_built_and_not_run_claims_no_speed() -> None:
+    built = factory.built_report()
+    report = factory.job_report(targets=(), built=(built,), verdict=built.verdict)
+    page, text = text_of(report), render_markdown(report)
+    for told in (page, text):
+        assert "Built, not run" in told
+        assert "on the CPU" in told
+        assert "435 kB" in told
+        assert "1 in i8" in told
+        assert "x: 1 to 64 (tuned for 8) × 3 × 32" in told
+        assert "Something may be slow." in told
+    assert "conv1, relu1" in page
+    for words in ("Times as fast", "Peak memory of the process", "95% interval 1.94"):
+        assert words not in page
+    assert "speed-up" not in text
+
+
+def test_of_a_refused_result_the_page_says_whose_accuracy_it_tells() -> None:
+    refused = Verdict(kind=VerdictKind.NO_GAIN, reason="The original is built: too much was lost.")
+    report = factory.job_report(built=(factory.built_report(verdict=refused),))
+    assert "that of the refused result's graph" in text_of(report)
+    assert "the refused result's graph" in render_markdown(report)

@@ -1,9 +1,10 @@
 """All that is needed to repeat a measurement elsewhere, but for the manifest: that is signed once this is known."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from pydantic import Field
@@ -22,6 +23,7 @@ from workers.engine.measure.toolchain import toolchain
 from workers.engine.targets.runtime import Array
 
 HERE = Path(__file__).parent
+NOTHING: Mapping[str, Path] = MappingProxyType({})
 SAMPLE_BYTES = 64 * 2**20
 """Samples of more bytes than this are left out: evenly, as a file may be sorted by class."""
 
@@ -57,8 +59,10 @@ class Pair:
     result: Path
 
 
-def pack(pair: Pair, agreement: Agreement, feed: Feed, path: Path, scratch: Path) -> tuple[PackedFile, ...]:
-    """Write the kit; what is in it. The same measurement gives the same bytes."""
+def pack(
+    pair: Pair, agreement: Agreement, feed: Feed, path: Path, scratch: Path, beside: Mapping[str, Path] = NOTHING
+) -> tuple[PackedFile, ...]:
+    """Write the kit, with what lies `beside` the two models; what is in it. The same files give the same bytes."""
     samples = scratch / "samples.npz"
     _write_samples(feed, samples)
     with packing(path, path.name.removesuffix(".kit.tar.gz")) as kit:
@@ -73,6 +77,8 @@ def pack(pair: Pair, agreement: Agreement, feed: Feed, path: Path, scratch: Path
             kit.write("triton/config.pbtxt", triton)
         kit.add(f"result/{agreement.model}", pair.result)
         kit.add(f"original/{agreement.model}", pair.original)
+        for name, file in beside.items():
+            kit.add(name, file)
     samples.unlink()
     return tuple(kit.packed)
 

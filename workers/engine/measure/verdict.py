@@ -15,6 +15,8 @@ LEAST_MEMORY_GAIN = 1.02
 """How much less memory a process must take: two starts of the same one differ by a percent."""
 
 
+ON_CPU = "seen of its graph in onnxruntime on the CPU"
+
 LOST = {
     Metric.ACCURACY: "points of accuracy",
     Metric.MSE: "percent of mean squared error",
@@ -64,13 +66,33 @@ def judge(budget: Budget, seen: Evidence) -> Verdict:
     if harm:
         return Verdict(kind=VerdictKind.NO_GAIN, reason=f"The original is returned: {harm}.")
     gain = f"{_gains(budget, seen)}, with {loss} ({allowed:.3g} allowed)"
-    limits = (_accuracy_missed(budget, seen), _latency_missed(budget, seen), _size_missed(budget, seen))
+    limits = (
+        _accuracy_missed(budget, seen.accuracy),
+        _latency_missed(budget, seen),
+        _size_missed(budget, seen.result.size),
+    )
     missed = [limit for limit in limits if limit]
     if missed:
         return Verdict(
             kind=VerdictKind.OVER_BUDGET, reason=f"Better, but {' and '.join(missed)}; the result is {gain}."
         )
     return Verdict(kind=VerdictKind.IMPROVED, reason=f"The result is {gain}.")
+
+
+def judge_built(budget: Budget, size: int, accuracy: Accuracy | None, fidelity: Fidelity) -> Verdict:
+    """Of an engine that cannot be run: by the size of its file in bytes, and by what the graph behind it gave away."""
+    loss, allowed = loss_of(accuracy, fidelity), allowed_drop(budget, accuracy)
+    gained = _not_more_accurate(accuracy) if budget.objective is Objective.ACCURACY else None
+    harm = _too_lossy(budget, loss, allowed) or gained
+    if harm:
+        return Verdict(kind=VerdictKind.NO_GAIN, reason=f"The original is built: {harm}, {ON_CPU}.")
+    told = f"there is no such device here, so its speed is not known; {loss} ({allowed:.3g} allowed), {ON_CPU}"
+    limits = (_accuracy_missed(budget, accuracy), _size_missed(budget, size))
+    missed = [limit for limit in limits if limit]
+    if missed:
+        return Verdict(kind=VerdictKind.OVER_BUDGET, reason=f"Built, not run, and {' and '.join(missed)}: {told}.")
+    unseen = f" max_latency_ms ({budget.max_latency_ms:g} ms) was not checked." if budget.max_latency_ms else ""
+    return Verdict(kind=VerdictKind.BUILT, reason=f"Built, not run: {told}.{unseen}")
 
 
 def loss_of(accuracy: Accuracy | None, fidelity: Fidelity) -> Loss:
@@ -131,9 +153,9 @@ def _too_slow(budget: Budget, seen: Evidence) -> str | None:
     return f"the result takes {1 / seen.speedup.value:.3g} times as long (max_slowdown {budget.max_slowdown:g})"
 
 
-def _accuracy_missed(budget: Budget, seen: Evidence) -> str | None:
+def _accuracy_missed(budget: Budget, accuracy: Accuracy | None) -> str | None:
     """Only where the original itself has less than `min_accuracy`: else too much was lost."""
-    limit, accuracy = budget.min_accuracy, seen.accuracy
+    limit = budget.min_accuracy
     if limit is None or accuracy is None or accuracy.metric is not Metric.ACCURACY or accuracy.result >= limit:
         return None
     return (
@@ -153,11 +175,11 @@ def _latency_missed(budget: Budget, seen: Evidence) -> str | None:
     return f"its p50 of {median.ms:.3g} ms is {_over(median.ms, limit)} max_latency_ms ({limit:g} ms)"
 
 
-def _size_missed(budget: Budget, seen: Evidence) -> str | None:
-    limit, size = budget.max_size_mb, seen.result.size / MEGABYTE
-    if limit is None or size <= limit:
+def _size_missed(budget: Budget, size: int) -> str | None:
+    limit, megabytes = budget.max_size_mb, size / MEGABYTE
+    if limit is None or megabytes <= limit:
         return None
-    return f"its {size:.3g} MB are {_over(size, limit)} max_size_mb ({limit:g} MB)"
+    return f"its {megabytes:.3g} MB are {_over(megabytes, limit)} max_size_mb ({limit:g} MB)"
 
 
 def _gains(budget: Budget, seen: Evidence) -> str:

@@ -32,6 +32,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "searched": wording.searched,
     "preset": wording.preset,
     "settings": wording.settings,
+    "shapes": wording.shapes,
     "seconds": wording.seconds,
     "signed": wording.signed,
     "size": wording.size,

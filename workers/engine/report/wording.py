@@ -9,7 +9,16 @@ from whetstone.contract.insights import LayerNoise
 from whetstone.contract.metrics import Metric
 from whetstone.contract.passes import Pass
 from whetstone.contract.presets import Preset
-from whetstone.contract.reports import Estimate, Latency, LayerFate, SearchSummary, TargetReport, VerdictKind
+from whetstone.contract.reports import (
+    BuiltReport,
+    Estimate,
+    Latency,
+    LayerFate,
+    SearchSummary,
+    ShapeRange,
+    TargetReport,
+    VerdictKind,
+)
 from whetstone.contract.search import Ended
 from whetstone.contract.targets import RuntimeSettings
 from whetstone.contract.tuning import Study, TrialRead, TrialState
@@ -40,6 +49,7 @@ HEADLINES = {
     VerdictKind.IMPROVED: "Improved",
     VerdictKind.NO_GAIN: "No gain",
     VerdictKind.OVER_BUDGET: "Over budget",
+    VerdictKind.BUILT: "Built, not run",
 }
 
 
@@ -108,6 +118,15 @@ def interval(estimate: Estimate, write: Callable[[float], str] = number) -> str:
     return f"{estimate.confidence:.0%} interval {write(estimate.low)} to {write(estimate.high)}"
 
 
+def shapes(taken: ShapeRange) -> str:
+    """The shapes that an engine takes: free axes as a range, with the size that it is tuned for."""
+    axes = (
+        str(low) if low == high else f"{low} to {high} (tuned for {usual})"
+        for low, usual, high in zip(taken.least, taken.usual, taken.most, strict=True)
+    )
+    return f"{taken.input}: {' × '.join(axes) or 'a single value'}"
+
+
 def layer_fidelity(layer: LayerFate) -> str:
     """How near a layer's output stayed."""
     if layer.same:
@@ -158,7 +177,7 @@ class Loss(NamedTuple):
     note: str
 
 
-def loss(report: TargetReport) -> Loss:
+def loss(report: TargetReport | BuiltReport) -> Loss:
     """The change of the task metric, or else how close the outputs are to the original's."""
     if report.accuracy and report.accuracy.metric.in_points:
         drop = report.accuracy.drop

@@ -18,6 +18,8 @@ def facts_of(toolkit: Toolkit) -> Facts:
     match toolkit:
         case Toolkit.TENSORFLOW:
             return Facts(("keras", "hdf5", "saved-model", "tflite"), ("tensorflow", "keras", "tf2onnx"), 1700)
+        case Toolkit.TENSORRT_RTX:
+            return Facts((), ("tensorrt_rtx",), 330)
         case _:
             assert_never(toolkit)
 
