@@ -9,15 +9,15 @@ from typing import Annotated, Any
 import psycopg
 from fastapi import Depends, Request
 from pydantic import TypeAdapter
-from sqlalchemy import DateTime, Dialect, MetaData, String, event, func
+from sqlalchemy import Connection, DateTime, Dialect, MetaData, String, event, func
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.exc import InvalidatePoolError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import TypeDecorator
 
-from app.core.scope import ScopedSession
+from app.core.scope import confinement
 
 TRUSTED_SECONDS = 1.0
 _RESTS_SINCE = "rests_since"
@@ -70,10 +70,25 @@ def plain_url(url: str) -> str:
 
 
 def create_engine(url: str, pool_size: int) -> AsyncEngine:
-    engine = create_async_engine(async_url(url), pool_size=pool_size, max_overflow=pool_size)
+    """Each transaction is confined by `app.core.scope` when it begins."""
+    engine = create_async_engine(
+        async_url(url), pool_size=pool_size, max_overflow=pool_size, connect_args={"autocommit": True}
+    )
+    event.listen(engine.sync_engine, "begin", _begin)
     event.listen(engine.sync_engine, "checkin", _note_rest)
     event.listen(engine.sync_engine, "checkout", partial(_ping_rested, engine.dialect))
     return engine
+
+
+def _begin(connection: Connection) -> None:
+    """The driver leaves it to us, so that a transaction's beginning and its confinement are one round trip."""
+    driver: Any = connection.connection.dbapi_connection
+    statement = f"begin; {confinement()}"
+    try:
+        driver.run_async(lambda own: own.execute(statement, prepare=False))  # two in one cannot be prepared
+    except psycopg.OperationalError as error:
+        connection.invalidate(error)
+        raise OperationalError(statement, None, error) from error
 
 
 def _note_rest(_connection: Any, record: ConnectionPoolEntry) -> None:
@@ -92,7 +107,7 @@ def _ping_rested(dialect: Dialect, connection: Any, record: ConnectionPoolEntry,
 
 
 def sessions(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
-    return async_sessionmaker(engine, expire_on_commit=False, sync_session_class=ScopedSession)
+    return async_sessionmaker(engine, expire_on_commit=False)
 
 
 async def open_session(request: Request) -> AsyncIterator[AsyncSession]:

@@ -10,8 +10,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import Connection, event
-from sqlalchemy.orm import Session, SessionTransaction
+import psycopg.sql
+from sqlalchemy.ext.asyncio import AsyncSession
 
 
 class Role(StrEnum):
@@ -64,16 +64,13 @@ def any_tenant() -> Iterator[None]:
         _scope.reset(token)
 
 
-class ScopedSession(Session):
-    """Confines each transaction when it begins."""
-
-
-@event.listens_for(ScopedSession, "after_begin")
-def _confine(_session: Session, transaction: SessionTransaction, connection: Connection) -> None:
-    """One round trip; both settings end with the transaction, so no pooler carries them to another."""
-    if transaction.nested:
-        return
+def confinement() -> str:
+    """The statement that confines a transaction. Both settings end with it, so no pooler carries them to another."""
     scope = _scope.get()
-    connection.exec_driver_sql(
-        "select set_config('role', %s, true), set_config('app.tenant_id', %s, true)", (scope.role, scope.tenant_id)
-    )
+    role, tenant_id = psycopg.sql.quote(str(scope.role)), psycopg.sql.quote(scope.tenant_id)
+    return f"select set_config('role', {role}, true), set_config('app.tenant_id', {tenant_id}, true)"
+
+
+async def confine(session: AsyncSession) -> None:
+    """Confine a transaction that has begun to what was entered since."""
+    await (await session.connection()).exec_driver_sql(confinement())

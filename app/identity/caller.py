@@ -6,9 +6,10 @@ from typing import Annotated, cast
 import structlog
 from fastapi import Depends, Request
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.limiter import Policy, TooManyRequests
-from app.core.scope import any_tenant, enter_tenant
+from app.core.scope import any_tenant, confine, enter_tenant
 from app.core.telemetry import add_headers
 from app.core.tenancy import Principal
 from app.identity.service import Forbidden, Unauthorized, by_key, by_session
@@ -17,6 +18,8 @@ from whetstone.contract.identity import Scope
 COOKIE = "whetstone_session"
 GUARDED = (Unauthorized, Forbidden, TooManyRequests)
 """What every route with a caller may answer."""
+WITH_CALLER = "session_with_caller"
+"""In a request's scope: the session that its caller is looked up in."""
 _SAFE = ("GET", "HEAD", "OPTIONS")
 
 _bearer = HTTPBearer(auto_error=False, description="An API key, `whet_…`")
@@ -26,13 +29,21 @@ _cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="A browser's s
 async def identify(request: Request) -> Principal:
     """The caller, found and counted once a request. Raises Unauthorized, Forbidden, TooManyRequests.
 
-    In a transaction of its own, so that an upload or an event stream holds no connection while it lasts.
+    In a transaction of its own, so that an upload or an event stream holds no connection while it lasts; in that of the
+    request where the route says so.
     """
     if "caller" in request.scope:
         return cast("Principal", request.scope["caller"])
+    shared: AsyncSession | None = request.scope.get(WITH_CALLER)
     with any_tenant():
-        caller = await _look_up(request)
+        if shared is not None:
+            caller = await _look_up(request, shared)
+        else:
+            async with request.app.state.sessions.begin() as session:
+                caller = await _look_up(request, session)
     enter_tenant(caller.tenant_id)
+    if shared is not None:
+        await confine(shared)
     structlog.contextvars.bind_contextvars(tenant_id=caller.tenant_id, key_id=caller.key_id)
     quota = request.app.state.settings.quotas(caller.plan).requests_a_minute
     window = await request.app.state.limiter.hit(Policy.REQUESTS, caller.tenant_id, quota)
@@ -43,17 +54,16 @@ async def identify(request: Request) -> Principal:
     return caller
 
 
-async def _look_up(request: Request) -> Principal:
+async def _look_up(request: Request, session: AsyncSession) -> Principal:
     """A key goes before a cookie. A cookie comes along by itself, so it changes nothing at another page's wish."""
     credentials, cookie = await _bearer(request), request.cookies.get(COOKIE)
-    async with request.app.state.sessions.begin() as session:
-        if credentials is not None:
-            return await by_key(session, credentials.credentials)
-        if not cookie:
-            raise Unauthorized
-        if request.method not in _SAFE and request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
-            raise Forbidden("A page of another origin may not change anything with this browser's session.")
-        return await by_session(session, cookie)
+    if credentials is not None:
+        return await by_key(session, credentials.credentials)
+    if not cookie:
+        raise Unauthorized
+    if request.method not in _SAFE and request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
+        raise Forbidden("A page of another origin may not change anything with this browser's session.")
+    return await by_session(session, cookie)
 
 
 async def _any(

@@ -17,18 +17,19 @@ _tenants = table("tenants", column("id", String), column("plan", String))  # by 
 USED_EXACTNESS = timedelta(minutes=1)
 SESSION_IDLE = timedelta(hours=12)
 SESSION_LONGEST = timedelta(days=14)
-_WHO = (UserRow.tenant_id, UserRow.id.label("user_id"), UserRow.role, _tenants.c.plan)
+_users, _keys, _sessions = (row.__table__ for row in (UserRow, ApiKeyRow, SessionRow))  # every request asks these
+_WHO = (_users.c.tenant_id, _users.c.id.label("user_id"), _users.c.role, _tenants.c.plan)
 _BY_KEY = (
-    select(ApiKeyRow.id, ApiKeyRow.scopes, ApiKeyRow.expires_at, ApiKeyRow.last_used_at, *_WHO)
-    .join(UserRow, UserRow.id == ApiKeyRow.user_id)
-    .join(_tenants, _tenants.c.id == UserRow.tenant_id)
-    .where(ApiKeyRow.digest == bindparam("digest"), ApiKeyRow.revoked_at.is_(None))
+    select(_keys.c.id, _keys.c.scopes, _keys.c.expires_at, _keys.c.last_used_at, *_WHO)
+    .select_from(_keys.join(_users, _users.c.id == _keys.c.user_id).join(_tenants, _tenants.c.id == _users.c.tenant_id))
+    .where(_keys.c.digest == bindparam("digest"), _keys.c.revoked_at.is_(None))
 )
 _BY_SESSION = (
-    select(SessionRow.id, SessionRow.created_at, SessionRow.last_seen_at, *_WHO)
-    .join(UserRow, UserRow.id == SessionRow.user_id)
-    .join(_tenants, _tenants.c.id == UserRow.tenant_id)
-    .where(SessionRow.digest == bindparam("digest"))
+    select(_sessions.c.id, _sessions.c.created_at, _sessions.c.last_seen_at, *_WHO)
+    .select_from(
+        _sessions.join(_users, _users.c.id == _sessions.c.user_id).join(_tenants, _tenants.c.id == _users.c.tenant_id)
+    )
+    .where(_sessions.c.digest == bindparam("digest"))
 )
 
 
@@ -64,7 +65,7 @@ async def create_user(
 async def by_key(session: AsyncSession, secret: str) -> Principal:
     """The caller behind an API key. Raises Unauthorized."""
     now = datetime.now(UTC)
-    row = (await session.execute(_BY_KEY, {"digest": digest(secret)})).one_or_none()
+    row = (await (await session.connection()).execute(_BY_KEY, {"digest": digest(secret)})).one_or_none()
     if row is None or (row.expires_at is not None and row.expires_at <= now):
         raise Unauthorized
     if row.last_used_at is None or now - row.last_used_at > USED_EXACTNESS:
@@ -75,7 +76,7 @@ async def by_key(session: AsyncSession, secret: str) -> Principal:
 async def by_session(session: AsyncSession, secret: str) -> Principal:
     """The caller behind a session's cookie. Raises Unauthorized."""
     now = datetime.now(UTC)
-    row = (await session.execute(_BY_SESSION, {"digest": digest(secret)})).one_or_none()
+    row = (await (await session.connection()).execute(_BY_SESSION, {"digest": digest(secret)})).one_or_none()
     if row is None or now - row.last_seen_at > SESSION_IDLE or now - row.created_at > SESSION_LONGEST:
         raise Unauthorized
     if now - row.last_seen_at > USED_EXACTNESS:
@@ -83,7 +84,7 @@ async def by_session(session: AsyncSession, secret: str) -> Principal:
     return _principal(row, None, restricted=False)
 
 
-def _principal(row: Row[Any], scopes: frozenset[Scope] | None, *, restricted: bool) -> Principal:
+def _principal(row: Row[*tuple[Any, ...]], scopes: frozenset[Scope] | None, *, restricted: bool) -> Principal:
     """What a key may do is limited by what its user may do today."""
     role = Role(row.role)
     allowed = role.scopes if scopes is None else role.scopes & scopes

@@ -24,7 +24,7 @@ from app.jobs import service, study
 from app.jobs.checks import REFUSALS, UNREACHABLE
 from app.jobs.events import follow
 from app.jobs.examples import OPENAPI_EXAMPLES
-from app.jobs.repository import JobNotFound, JobRepository
+from app.jobs.repository import JobNotFound, JobRepository, read_page
 from app.models.service import ModelNotFound
 from app.provenance import service as provenance
 from app.usage.pricing import NoPrices
@@ -76,8 +76,7 @@ async def estimate_job(
 @router.get("", responses=problems(*GUARDED, InvalidCursor))
 async def list_jobs(caller: Caller, session: Session, paging: Paging) -> Page[JobRead]:
     """Jobs, newest first."""
-    page = await JobRepository(session, caller.tenant_id).page(paging)
-    return Page(items=await service.read_many(session, page.items), next_cursor=page.next_cursor)
+    return await read_page(session, caller.tenant_id, paging)
 
 
 @router.get("/{job_id}", responses=problems(*GUARDED, JobNotFound))

@@ -1,10 +1,33 @@
-from sqlalchemy import select
+from pydantic import TypeAdapter
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload, undefer
 
 from app.core.errors import AppError
-from app.core.tenancy import TenantRepository
+from app.core.pagination import Cursor, encode
+from app.core.tenancy import TenantID, TenantRepository
 from app.jobs.tables import JobRow
+from whetstone.contract.jobs import JobRead
+from whetstone.contract.pages import Page
+
+_PAGE = text("""
+    select id, json_build_object(
+        'id', id, 'name', name, 'spec', spec, 'state', state, 'verdict', verdict, 'failure', failure,
+        'created_at', created_at, 'started_at', started_at, 'finished_at', finished_at,
+        'finishing', coalesce(told.finishing, false), 'steps', coalesce(told.steps, '[]')
+    )::text
+    from jobs left join lateral (
+        select bool_or(task ->> 'stop' is not null) as finishing, json_agg(json_build_object(
+            'id', id, 'kind', kind, 'target', target, 'state', state, 'attempt', attempt, 'progress', progress,
+            'message', message, 'failure', failure, 'queued_at', queued_at, 'started_at', started_at,
+            'finished_at', finished_at
+        ) order by id) as steps
+        from steps where steps.subject_id = jobs.id and steps.tenant_id = jobs.tenant_id
+    ) told on true
+    where tenant_id = :tenant_id and id < :before order by id desc limit :most
+""")
+_LAST = "~"  # comes after every id
+_JOB = TypeAdapter(JobRead)
 
 
 class JobNotFound(AppError):
@@ -23,6 +46,16 @@ class JobRepository(TenantRepository[JobRow]):
         if row is None:
             raise JobNotFound
         return row
+
+
+async def read_page(session: AsyncSession, tenant_id: TenantID, cursor: Cursor) -> Page[JobRead]:
+    """Jobs with their steps, newest first, in one statement: the list that everybody polls. The database puts each
+    together, the contract checks it.
+    """
+    given = {"tenant_id": tenant_id, "before": cursor.before_id or _LAST, "most": cursor.limit + 1}
+    rows = (await (await session.connection()).execute(_PAGE, given)).all()
+    jobs = tuple(_JOB.validate_json(told) for _, told in rows[: cursor.limit])
+    return Page(items=jobs, next_cursor=encode(jobs[-1].id) if len(rows) > cursor.limit else None)
 
 
 async def hold_any_tenant(session: AsyncSession, job_id: str) -> JobRow:

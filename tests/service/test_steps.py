@@ -12,7 +12,7 @@ from tests.service.actors import Guest, new_tenant, query, until
 from tests.service.conftest import LEASE_SECONDS
 from whetstone.client import Client
 from whetstone.contract.failures import Failure, FailureCode
-from whetstone.contract.jobs import ArtifactKind, EventKind, JobRead, JobState, StepKind, StepState
+from whetstone.contract.jobs import ArtifactKind, EventKind, JobRead, JobSpec, JobState, StepKind, StepState
 from whetstone.contract.provenance import MANIFESTS
 from whetstone.contract.reports import VerdictKind
 from whetstone.contract.steps import (
@@ -90,6 +90,26 @@ def test_a_job_goes_from_optimize_over_its_targets_to_a_report(
     assert names == {"model.onnx", "onnxruntime-cpu.onnx", "openvino-cpu.onnx", "report.html", MANIFESTS}
     with pytest.raises(Conflict):
         client.jobs.cancel(job.id)
+
+
+def test_the_list_tells_of_each_job_what_its_own_page_does(
+    client: Client, guest: Guest, bare: Running, job: JobRead, tmp_path: Path
+) -> None:
+    failed, gone, bare_of_steps = (client.jobs.submit(facts.spec(job.spec.model_id, name='é "\\ 1')) for _ in range(3))
+    failure = Failure(code=FailureCode.CALIBRATION_FAILED, message="no", hint="try\nagain", layer="a/b")
+    guest.control.fail(guest.claim(failed.id).token, Fail(failure=failure))
+    client.jobs.cancel(gone.id)
+    query(bare, "delete from steps where subject_id = %s", bare_of_steps.id)
+    finish_optimize(guest, guest.claim(job.id), tmp_path)
+    guest.control.heartbeat(guest.claim(job.id).token, Heartbeat(progress=1 / 3, message="½ done"))
+    search = client.jobs.submit(JobSpec(model_id=job.spec.model_id))
+    guest.claim(search.id)
+    query(bare, "update steps set task = jsonb_set(task, '{stop}', '\"requested\"') where subject_id = %s", search.id)
+    ids = [each.id for each in (search, bare_of_steps, gone, failed, job)]
+    pages = [client.jobs.get(each) for each in ids]
+    assert [page.finishing for page in pages] == [True, False, False, False, False]
+    for limit in ("1", "2", "5", "100"):
+        assert list(client.pages("/v1/jobs", JobRead, limit=limit)) == pages
 
 
 def test_a_target_that_fails_does_not_take_the_others_with_it(
