@@ -19,11 +19,11 @@ from app.provenance.endpoints import router as provenance
 from app.usage.endpoints import router as usage
 from app.webhooks.endpoints import router as webhooks
 
-router = APIRouter()
-for part in (
+ROUTERS: tuple[APIRouter, ...] = (
+    jobs,
+    worker_protocol,
     models,
     datasets,
-    jobs,
     artifacts,
     provenance,
     targets,
@@ -35,7 +35,6 @@ for part in (
     members,
     usage,
     audit,
-    worker_protocol,
     health,
-):
-    router.include_router(part)
+)
+"""Each is asked in turn whose a request is, so those that are asked for most come first."""

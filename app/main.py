@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from app.api import router
+from app.api import ROUTERS
 from app.core import errors
 from app.core.bell import Bell
 from app.core.body_limit import BodyLimitProblems
@@ -51,7 +51,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.storage = app.state.fleet.storage
     app.state.sealer = Sealer(settings.secret_key.get_secret_value())
     _add_middleware(app, settings)
-    app.include_router(router, max_body_size=settings.limits.body_bytes)
+    for router in ROUTERS:
+        app.include_router(router, max_body_size=settings.limits.body_bytes)
     errors.install(app)
     return app
 
