@@ -1,5 +1,7 @@
+from functools import cache
+
 from pydantic import TypeAdapter
-from sqlalchemy import select, text
+from sqlalchemy import TextClause, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload, undefer
 
@@ -10,7 +12,7 @@ from app.jobs.tables import JobRow
 from whetstone.contract.jobs import JobRead
 from whetstone.contract.pages import Page
 
-_PAGE = text("""
+_PAGE = """
     select id, json_build_object(
         'id', id, 'name', name, 'spec', spec, 'state', state, 'verdict', verdict, 'failure', failure,
         'created_at', created_at, 'started_at', started_at, 'finished_at', finished_at,
@@ -24,8 +26,8 @@ _PAGE = text("""
         ) order by id) as steps
         from steps where steps.subject_id = jobs.id and steps.tenant_id = jobs.tenant_id
     ) told on true
-    where tenant_id = :tenant_id and id < :before order by id desc limit :most
-""")
+    where tenant_id = :tenant_id and id < :before order by id desc limit {most:d}
+"""
 _LAST = "~"  # comes after every id
 _JOB = TypeAdapter(JobRead)
 
@@ -48,12 +50,18 @@ class JobRepository(TenantRepository[JobRow]):
         return row
 
 
+@cache
+def _page(most: int) -> TextClause:
+    """The limit is part of the statement: were it a parameter, Postgres would plan it anew each time."""
+    return text(_PAGE.format(most=most))
+
+
 async def read_page(session: AsyncSession, tenant_id: TenantID, cursor: Cursor) -> Page[JobRead]:
     """Jobs with their steps, newest first, in one statement: the list that everybody polls. The database puts each
     together, the contract checks it.
     """
-    given = {"tenant_id": tenant_id, "before": cursor.before_id or _LAST, "most": cursor.limit + 1}
-    rows = (await (await session.connection()).execute(_PAGE, given)).all()
+    given = {"tenant_id": tenant_id, "before": cursor.before_id or _LAST}
+    rows = (await (await session.connection()).execute(_page(cursor.limit + 1), given)).all()
     jobs = tuple(_JOB.validate_json(told) for _, told in rows[: cursor.limit])
     return Page(items=jobs, next_cursor=encode(jobs[-1].id) if len(rows) > cursor.limit else None)
 

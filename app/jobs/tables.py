@@ -1,7 +1,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import DateTime, ForeignKey, String
+from sqlalchemy import DateTime, ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.core.database import Base, Created, Id, IdType, Json, PrimaryId
@@ -15,9 +15,10 @@ from whetstone.contract.tuning import Values
 
 class JobRow(Base):
     __tablename__ = "jobs"
+    __table_args__ = (Index("ix_jobs_tenant_id_id", "tenant_id", "id"),)
 
     id: Mapped[PrimaryId]
-    tenant_id: Mapped[Id] = mapped_column(ForeignKey("tenants.id"), index=True)
+    tenant_id: Mapped[Id] = mapped_column(ForeignKey("tenants.id"))
     name: Mapped[str] = mapped_column(String(200))
     model_id: Mapped[Id] = mapped_column(ForeignKey("models.id"), index=True)
     dataset_id: Mapped[Id | None] = mapped_column(ForeignKey("datasets.id"), index=True)
