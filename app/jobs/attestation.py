@@ -51,7 +51,9 @@ def _brief(claim: TargetReport | BuiltReport) -> TargetReport | BuiltReport:
     if isinstance(claim, BuiltReport):
         return claim.model_copy(update={"kernels": (), "layers": ()})
     sides = {"original": _side(claim.original), "result": _side(claim.result)}
-    return claim.model_copy(update={**sides, "calibration": None, "layers": (), "worst": (), "saliency": None})
+    return claim.model_copy(
+        update={**sides, "calibration": None, "layers": (), "worst": (), "saliency": None, "scenarios": ()}
+    )
 
 
 def _side(measured: Measured) -> Measured:

@@ -10,6 +10,7 @@ from tests.engine import models
 from whetstone.contract.failures import FailureCode
 from whetstone.contract.jobs import ArtifactKind, Budget, Measurement, Objective
 from whetstone.contract.reports import TargetReport, VerdictKind
+from whetstone.contract.scenarios import Offline, Server
 from whetstone.contract.steps import Deliver, Delivered, InputRole
 from whetstone.contract.targets import AS_USUAL, GraphOptimization, RuntimeSettings, Target
 from workers.engine.deliver import deliver
@@ -169,6 +170,19 @@ def test_streams_run_side_by_side(tmp_path: Path) -> None:
     assert report.fidelity.cosine == pytest.approx(1)
     contest = Contest(report.target, tmp_path, tmp_path, {}, report.settings)
     assert contest.calls == 2  # what a ratio of times is multiplied by
+
+
+def test_scenarios_share_the_time_and_leave_the_verdict_alone(tmp_path: Path) -> None:
+    told: list[Message] = []
+    how = HOW.model_copy(update={"scenarios": (Offline(max_batch=2), Server(rate=50, latency_ms=1000, percent=50))})
+    _, report = run(tmp_path, halved(), how=how, told=told)
+    assert report.verdict.kind is VerdictKind.IMPROVED
+    assert [each.scenario for each in report.scenarios] == list(how.scenarios)
+    assert [each.budget for each in report.scenarios] == [0.25, 0.25]
+    assert all(each.points for each in report.scenarios)
+    fractions = [message.fraction for message in told if isinstance(message, Progress)]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == pytest.approx(1, abs=0.01)
 
 
 def test_memory_is_an_objective(tmp_path: Path) -> None:

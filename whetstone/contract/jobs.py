@@ -10,6 +10,7 @@ from whetstone.contract.failures import Failure
 from whetstone.contract.passes import Pass
 from whetstone.contract.presets import CustomPreset, Domain
 from whetstone.contract.reports import Verdict
+from whetstone.contract.scenarios import MOST, Scenario
 from whetstone.contract.search import Search
 from whetstone.contract.targets import Target
 from whetstone.contract.tuning import Tune
@@ -76,11 +77,16 @@ class Budget(Contract):
 
 
 class Measurement(Contract):
-    """How results are timed. `threads` None means one thread per physical core of the worker."""
+    """How results are timed. `threads` None means one thread per physical core of the worker.
+
+    `max_seconds` are for all timing on a target: with scenarios half of it goes to the comparison, and they share the
+    rest evenly. Starting processes comes on top.
+    """
 
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 1
     threads: Annotated[int, Field(ge=1, le=256)] | None = None
     max_seconds: Annotated[float, Field(ge=1, le=600)] = 30
+    scenarios: Annotated[tuple[Scenario, ...], Field(max_length=MOST)] = ()
 
 
 class JobSpec(Contract):

@@ -11,6 +11,7 @@ from whetstone.contract.insights import Calibration, Importance, LayerNoise, Sal
 from whetstone.contract.metrics import Metric
 from whetstone.contract.passes import Pass
 from whetstone.contract.presets import GENERAL, Preset
+from whetstone.contract.scenarios import Scenario
 from whetstone.contract.search import Ended
 from whetstone.contract.targets import AS_USUAL, RuntimeSettings, Target
 from whetstone.contract.tuning import Study
@@ -144,6 +145,47 @@ class Flips(Contract):
     examples: tuple[int, ...] = ()
 
 
+class UnderLoad(Contract):
+    """One side under a load. `throughput` is in samples a second.
+
+    Latency is that of calls; of a server from their arrival. `valid` and `invalid_because` are a server's: whether the
+    latency that was asked for can be claimed. `unfinished` calls were given up; they are no samples of the latency.
+    """
+
+    throughput: float
+    latency: Latency
+    valid: bool | None = None
+    invalid_because: str | None = None
+    unfinished: Count = 0
+
+
+class LoadPoint(Contract):
+    """Both sides at one setting of a scenario: processes, threads, batch size, or the rate a second that was asked for.
+
+    `ratio` is the result's samples a second over the original's, by turns in the same pair of processes; None where
+    the rate is given.
+    """
+
+    setting: float
+    original: UnderLoad
+    result: UnderLoad
+    ratio: Estimate | None = None
+
+
+class ScenarioReport(Contract):
+    """What came of a scenario. `seconds` were timed on both sides together, `budget` is what they might have been.
+
+    `ended` says why there are no more points.
+    """
+
+    scenario: Scenario
+    points: tuple[LoadPoint, ...]
+    seconds: Seconds
+    budget: Seconds
+    ended: str
+    disturbed: Fraction = 0.0
+
+
 class Accuracy(Contract):
     """The task metric on the test split. `drop` > 0 means the result is worse.
 
@@ -251,6 +293,7 @@ class TargetReport(Contract):
     conversion: Conversion
     conditions: Conditions
     environment: Environment
+    scenarios: tuple[ScenarioReport, ...] = ()
     layers: tuple[LayerFate, ...] = ()
     worst: tuple[WorstSample, ...] = ()
     saliency: Saliency | None = None

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from whetstone.contract.jobs import ArtifactKind, Measurement
-from whetstone.contract.reports import Accuracy, Conversion, Fidelity, TargetReport, Verdict, VerdictKind
+from whetstone.contract.reports import (
+    Accuracy,
+    Conversion,
+    Fidelity,
+    ScenarioReport,
+    TargetReport,
+    Verdict,
+    VerdictKind,
+)
 from whetstone.contract.steps import Deliver, Delivered, InputRole, PackedFile
 from whetstone.contract.targets import AS_USUAL, RuntimeSettings, Target
 from workers.engine.bundle.assemble import GZIP, kit_name
@@ -25,6 +33,7 @@ from workers.engine.measure.layers import fates
 from workers.engine.measure.opinions import Debate, Opinions
 from workers.engine.measure.reading import Reading, reading_of
 from workers.engine.measure.saliency import saliency
+from workers.engine.measure.scenarios import check_scenarios, comparing_part, measure_scenarios
 from workers.engine.measure.showing import worst_samples
 from workers.engine.measure.toolchain import toolchain
 from workers.engine.measure.verdict import Evidence, judge
@@ -35,6 +44,9 @@ VERIFIED_SAMPLES = 32
 STEP = 0.002
 COMPARING = 0.45
 """The share of judging that comparing outputs takes; measuring takes the rest."""
+
+LOADS_FROM = 0.8
+"""Of the step's progress, where there are scenarios."""
 
 CYCLONEDX = "application/vnd.cyclonedx+json"
 
@@ -105,14 +117,16 @@ def deliver(request: Request, task: Deliver, tell: Tell) -> Done:
     stage = Stage(tell, 0.0, 0.1, f"converting for {task.target}")
     trial = _Trial(request, task)
     stage.at(1.0)
-    end = 1.0 if task.runner_up is None else 0.55
+    last = LOADS_FROM if task.measurement.scenarios else 1.0
+    end = last if task.runner_up is None else (0.1 + last) / 2
     judged, first_choice = trial.judged(InputRole.RESULT, task.settings, tell, (0.1, end)), None
     if task.runner_up is not None and judged.verdict.kind is VerdictKind.NO_GAIN:
-        second = trial.judged(InputRole.RUNNER_UP, task.runner_up, tell, (end, 1.0))
+        second = trial.judged(InputRole.RUNNER_UP, task.runner_up, tell, (end, last))
         if second.verdict.kind is VerdictKind.IMPROVED:
             judged, first_choice = second, judged.verdict.reason
     winner = trial.original if judged.verdict.kind is VerdictKind.NO_GAIN else judged.result
     report = trial.explained(_report(task.target, judged, winner.conversion, first_choice), judged)
+    report = report.model_copy(update={"scenarios": trial.under_load(judged, Stage(tell, last, 1.0, "under load"))})
     kit = request.outputs / kit_name(task.target)
     packed = trial.packed(judged, kit)  # before the winner's file is moved
     return Done(
@@ -143,6 +157,7 @@ class _Trial:
     def __init__(self, request: Request, task: Deliver) -> None:
         self._request, self._task = request, task
         self._threads = len(cores_for(task.measurement.threads))
+        check_scenarios(task.measurement)
         self._source = source_of(request, task)
         self._feed = self._source.feed
         self.original = self._convert(self._source.file, "original", AS_USUAL)
@@ -162,12 +177,21 @@ class _Trial:
         comparing = Stage(tell, start, middle, f"comparing the outputs of the {name}")
         opinions = Opinions(feed, self._source.reading)
         accuracy, fidelity = self._evaluate(sides, comparing, opinions)
-        contest = Contest(task.target, sides[0].file, sides[1].file, next(feed.batches()).inputs, settings)
         measuring = Stage(tell, middle, end, f"measuring the {name}")
-        timing = _time(contest, task.measurement, self._request.scratch / f"{name}-timing", measuring)
+        how, scratch = comparing_part(task.measurement), self._request.scratch / f"{name}-timing"
+        timing = _time(self._contest(result), how, scratch, measuring)
         measuring.at(1.0)
         seen = Evidence(timing.original, timing.result, timing.speedup, accuracy, fidelity, timing.conditions)
         return _Judged(graph, result, seen, opinions.debate(), judge(task.budget, seen))
+
+    def _contest(self, result: Candidate) -> Contest:
+        inputs = next(self._feed.batches()).inputs
+        return Contest(self._task.target, self.original.file, result.file, inputs, result.settings)
+
+    def under_load(self, judged: _Judged, stage: Stage) -> tuple[ScenarioReport, ...]:
+        """The scenarios of the order; none of them counts for the verdict."""
+        contest, how = self._contest(judged.result), self._task.measurement
+        return tuple(measure_scenarios(contest, how, self._request.scratch / "loads", stage.at))
 
     def _evaluate(self, sides: list[Candidate], stage: Stage, opinions: Opinions) -> tuple[Accuracy | None, Fidelity]:
         feed, target = self._feed, self._task.target

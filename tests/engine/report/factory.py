@@ -36,15 +36,19 @@ from whetstone.contract.reports import (
     Kernel,
     Latency,
     LayerChange,
+    LoadPoint,
     Measured,
     OperatorTime,
     PassReport,
     Percentile,
+    ScenarioReport,
     ShapeRange,
     TargetReport,
+    UnderLoad,
     Verdict,
     VerdictKind,
 )
+from whetstone.contract.scenarios import MultiStream, Offline, Server
 from whetstone.contract.search import Ended
 from whetstone.contract.targets import Target
 from whetstone.contract.tuning import Study, TrialRead, TrialState, Tune
@@ -184,6 +188,29 @@ def calibration() -> Calibration:
     )
     return Calibration(
         samples=2000, original=Reliability(error=0.05, bins=bins), result=Reliability(error=0.0725, bins=bins[1:])
+    )
+
+
+def loads() -> tuple[ScenarioReport, ...]:
+    """A sweep of two batches, and a server that only one side is quick enough for."""
+    few = latency(samples=40)
+    ratio = Estimate(value=1.5, low=1.4, high=1.6)
+    sweep = tuple(
+        LoadPoint(
+            setting=batch,
+            original=UnderLoad(throughput=100 * batch, latency=few),
+            result=UnderLoad(throughput=150 * batch, latency=latency()),
+            ratio=ratio,
+        )
+        for batch in (1, 2)
+    )
+    late = UnderLoad(throughput=80, latency=few, valid=False, invalid_because="9 of 40 calls were late", unfinished=2)
+    served = LoadPoint(setting=100, original=late, result=UnderLoad(throughput=100, latency=few, valid=True))
+    common = {"seconds": 4.5, "budget": 5, "ended": "all settings were measured"}
+    return (
+        ScenarioReport(scenario=Offline(), points=sweep, disturbed=0.4, **common),
+        ScenarioReport(scenario=Server(rate=100, latency_ms=20), points=(served,), **common),
+        ScenarioReport(scenario=MultiStream(), points=(), seconds=0, budget=5, ended="the runtime <gave up>"),
     )
 
 

@@ -400,6 +400,22 @@ def test_what_each_pass_did_to_the_layers_is_told() -> None:
     assert "Cut: 2 of 4 in conv1" in text
 
 
+def test_loads_are_told_in_both_forms() -> None:
+    report = factory.job_report(targets=(factory.target_report(scenarios=factory.loads()),))
+    page, text = Outline(render(report)), render_markdown(report)
+    for told in (page.text, text):
+        assert "Server, 100 calls a second, 99% within 20 ms" in told
+        assert "not valid: 9 of 40 calls were late; 2 were given up" in told
+        assert "of 5 s that were its share; it ended because all settings were measured" in told
+    assert "1 original 100 1 ms – – result 150 1 ms 1.4 ms 2.2 ms 1.5×" in page.text
+    assert "the runtime <gave up>" in page.text
+    assert "Noisy: other work took 40.00%" in page.text
+    labels = [attributes.get("aria-label") or "" for _, attributes in page.tags]
+    assert "samples a second by batch, at most 200 of the original, 300 of the result" in labels
+    assert len([label for label in labels if label.startswith("Latency distribution")]) == 2
+    assert "| 2 | result | 300 | 1 ms | 1.4 ms | 2.2 ms | 1.5× (95% interval 1.4 to 1.6) |" in text
+
+
 def test_markdown_says_what_the_page_says_and_no_name_breaks_out() -> None:
     text = render_markdown(factory.job_report(job_name=f"a|b\n# c {HOSTILE}", candidates=factory.candidates(HOSTILE)))
     assert text.startswith("# Improved: a\\|b \\# c \\</title\\>")

@@ -163,14 +163,15 @@ def _measured(artifact: Path, loads: list[float], end: Closed, samples: Floats) 
         cold_load_ms=statistics.median(loads),
         warm_load_ms=end.warm_load_ms,
         peak_memory=end.peak_memory,
-        latency=_latency(samples),
+        latency=latency_of(samples),
         units=Counter(operator.unit for operator in end.operators),
         precisions=Counter(operator.precision for operator in end.operators),
         operators=_slowest(end.operators),
     )
 
 
-def _latency(samples: Floats) -> Latency:
+def latency_of(samples: Floats) -> Latency:
+    """Of the times of single calls, in milliseconds, shape [N]."""
     claimed = {percent: percentile(samples, percent) for percent in PERCENTS}
     return Latency(
         samples=len(samples),

@@ -31,13 +31,28 @@ class Burst(Contract):
     settle: Annotated[int, Field(ge=0)] = 0
 
 
+class Stream(Contract):
+    """Run one call after the other for so long, each timed."""
+
+    do: Literal["stream"] = "stream"
+    seconds: Annotated[float, Field(gt=0)]
+
+
+class Serve(Contract):
+    """Run a call for each arrival, in nanoseconds from now and in order; give up those not begun by `patience_ns`."""
+
+    do: Literal["serve"] = "serve"
+    arrivals_ns: Annotated[tuple[int, ...], Field(min_length=1)]
+    patience_ns: int
+
+
 class Close(Contract):
     """Tell what is left to tell, and end. After this the process is no longer in the state it was timed in."""
 
     do: Literal["close"] = "close"
 
 
-Command = Annotated[Load | Burst | Close, Field(discriminator="do")]
+Command = Annotated[Load | Burst | Stream | Serve | Close, Field(discriminator="do")]
 
 
 class Loaded(Contract):
@@ -69,5 +84,5 @@ class Refused(Contract):
 
 Answer = Annotated[Loaded | Timed | Closed | Refused, Field(discriminator="said")]
 
-COMMAND: TypeAdapter[Load | Burst | Close] = TypeAdapter(Command)
+COMMAND: TypeAdapter[Load | Burst | Stream | Serve | Close] = TypeAdapter(Command)
 ANSWER: TypeAdapter[Loaded | Timed | Closed | Refused] = TypeAdapter(Answer)

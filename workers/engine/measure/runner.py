@@ -6,6 +6,7 @@ Started as `python -m workers.engine.measure.runner`. It writes only to the scra
 import os
 import statistics
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter_ns
@@ -15,11 +16,12 @@ import numpy as np
 
 from whetstone.contract.failures import Failure, FailureCode
 from workers.engine.errors import EngineError
-from workers.engine.measure.protocol import COMMAND, Burst, Close, Closed, Load, Loaded, Refused, Timed
+from workers.engine.measure.protocol import COMMAND, Burst, Close, Closed, Load, Loaded, Refused, Serve, Stream, Timed
 from workers.engine.targets.choose import runtime_for
 from workers.engine.targets.runtime import Array
 
 WARM_LOADS = 3
+SPIN_NS = 300_000
 STATUS = Path("/proc/self/status")
 
 
@@ -43,6 +45,24 @@ class Runner:
             self._call()
         return tuple(self._time_one() for _ in range(runs))
 
+    def stream(self, seconds: float) -> tuple[int, ...]:
+        """Times of single calls, in nanoseconds; the last one ends after the time."""
+        end, times = perf_counter_ns() + int(1e9 * seconds), []
+        while perf_counter_ns() < end:
+            times.append(self._time_one())
+        return tuple(times)
+
+    def serve(self, arrivals: tuple[int, ...], patience: int) -> tuple[int, ...]:
+        """From the arrival of each call until it is done, in nanoseconds, as far as patience went."""
+        started, times = perf_counter_ns(), []
+        for arrival in arrivals:
+            if perf_counter_ns() - started > patience:
+                break
+            _wait(started + arrival)
+            self._call()
+            times.append(perf_counter_ns() - started - arrival)
+        return tuple(times)
+
     def close(self) -> Closed:
         peak = peak_memory()
         del self._session, self._call
@@ -65,6 +85,15 @@ class Runner:
         return (perf_counter_ns() - started) / 1e6
 
 
+def _wait(until: int) -> None:
+    """Sleep is too coarse for the last part."""
+    rest = until - perf_counter_ns() - SPIN_NS
+    if rest > 0:
+        time.sleep(rest / 1e9)
+    while perf_counter_ns() < until:
+        pass
+
+
 def peak_memory() -> int:
     """The largest resident size of this process, in bytes.
 
@@ -85,9 +114,14 @@ def serve(commands: TextIO) -> Iterator[Loaded | Timed | Closed | Refused]:
                 yield Loaded(cold_load_ms=runner.cold_load_ms)
             case Burst() if runner:
                 yield Timed(times_ns=runner.burst(command.runs, command.settle), peak_memory=peak_memory())
+            case Stream() if runner:
+                yield Timed(times_ns=runner.stream(command.seconds), peak_memory=peak_memory())
+            case Serve() if runner:
+                times = runner.serve(command.arrivals_ns, command.patience_ns)
+                yield Timed(times_ns=times, peak_memory=peak_memory())
             case Close() if runner:
                 yield runner.close()
-            case Burst() | Close():
+            case Burst() | Stream() | Serve() | Close():
                 raise EngineError("The first command must be load.")
             case _:
                 assert_never(command)

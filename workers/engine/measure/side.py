@@ -15,7 +15,8 @@ import workers
 from whetstone.contract.failures import Failure, FailureCode
 from whetstone.contract.targets import AS_USUAL, RuntimeSettings, Target
 from workers.engine.errors import EngineError
-from workers.engine.measure.protocol import ANSWER, Burst, Close, Closed, Load, Loaded, Refused, Timed
+from workers.engine.measure.protocol import ANSWER, Burst, Close, Closed, Load, Loaded, Refused, Serve, Stream, Timed
+from workers.engine.measure.statistics import Floats
 from workers.engine.targets.runtime import Arrays
 
 SOURCES = Path(str(workers.__file__)).parents[1]
@@ -88,10 +89,23 @@ class Side:
         """Times of single calls, in milliseconds."""
         return [ns / 1e6 for ns in self._ask(Burst(runs=runs, settle=settle), Timed).times_ns]
 
+    def stream(self, seconds: float) -> list[float]:
+        """Times of single calls, one after the other for so long, in milliseconds."""
+        return [ns / 1e6 for ns in self._ask(Stream(seconds=seconds), Timed).times_ns]
+
+    def serve(self, arrivals: Floats, patience: float) -> list[float]:
+        """From each arrival until its call is done, in milliseconds; arrivals and patience are in seconds from now.
+
+        Calls that had not begun when patience ended are missing.
+        """
+        at = tuple((1e9 * arrivals).astype(np.int64).tolist())
+        order = Serve(arrivals_ns=at, patience_ns=int(1e9 * patience))
+        return [ns / 1e6 for ns in self._ask(order, Timed).times_ns]
+
     def close(self) -> Closed:
         return self._ask(Close(), Closed)
 
-    def _ask(self, command: Load | Burst | Close, expected: type[Said]) -> Said:
+    def _ask(self, command: Load | Burst | Stream | Serve | Close, expected: type[Said]) -> Said:
         try:
             self._commands.write(command.model_dump_json() + "\n")
             self._commands.flush()

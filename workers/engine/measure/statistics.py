@@ -20,17 +20,24 @@ GROUPS = 1000
 
 
 @cache
-def needed_samples(percent: float) -> int:
-    """The fewest samples that allow a claim about a percentile, with one sample above it and 99 % confidence.
+def needed_samples(percent: float, over: int = 1) -> int:
+    """The fewest samples that allow a claim about a percentile, with so many above it and 99 % confidence.
 
-    The number of samples above the true percentile is binomial; at most one of n must be an unlikely event. This is
-    the early-stopping rule of MLPerf's LoadGen (11 for p50, 64 for p90, 662 for p99).
+    The number of samples above the true percentile is binomial; at most `over` of n must be an unlikely event. This is
+    the early-stopping rule of MLPerf's LoadGen (11 for p50, 64 for p90, 662 for p99 with one above).
     """
-    above = 1 - percent / 100
-    samples = 2
-    while stats.binom.cdf(1, samples, above) > 1 - CLAIM:
+    samples = max(over + 1, int(over / (1 - percent / 100)))
+    while not is_within(over, samples, percent):
         samples += 1
     return samples
+
+
+def is_within(over: int, count: int, percent: float) -> bool:
+    """Whether it can be claimed that a percentile is below a bound which `over` of `count` samples are above.
+
+    So few would have to be an unlikely event if it were not: the same rule as in `needed_samples`.
+    """
+    return float(stats.binom.cdf(over, count, 1 - percent / 100)) <= 1 - CLAIM
 
 
 def percentile(samples: Floats, percent: float) -> Percentile | None:

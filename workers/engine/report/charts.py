@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from whetstone.contract.insights import Calibration, Importance, LayerNoise
-from whetstone.contract.reports import Candidate, Curve, Estimate, Latency, LayerChange, TargetReport
+from whetstone.contract.reports import Candidate, Curve, Estimate, Latency, LayerChange, ScenarioReport, TargetReport
 from workers.engine.report.drawing import INK, MUTED, ORIGINAL, PAPER, RESULT, SERIES, chart
-from workers.engine.report.wording import interval, milliseconds, number, percent, size, times
+from workers.engine.report.wording import SETTINGS, interval, milliseconds, number, percent, size, times
 
 DASHED = (0, (5, 2))
 MOST_LAYERS = 40
@@ -94,6 +94,35 @@ def calibration_chart(name: str, calibration: Calibration) -> Markup:
         drawing.label = "Expected calibration error: " + ", ".join(
             f"{percent(side.error)} of the {label}" for label, side, _ in sides
         )
+    return drawing.svg
+
+
+def load_chart(name: str, report: ScenarioReport) -> Markup:
+    """How the times of calls are spread at the only setting; of several, what grows with them."""
+    if len(report.points) > 1:
+        return _growth_chart(name, report)
+    (point,) = report.points
+    return latency_chart(name, point.original.latency, point.result.latency)
+
+
+def _growth_chart(name: str, report: ScenarioReport) -> Markup:
+    """Samples a second by threads or batch."""
+    x_label, y_label = SETTINGS[report.scenario.kind], "samples a second"
+    settings = [point.setting for point in report.points]
+    with chart(name, height=230) as drawing:
+        axes = drawing.axes
+        told, highest = [], 0.0
+        for side, colour, line in (("original", ORIGINAL, DASHED), ("result", RESULT, "-")):
+            rates = [getattr(point, side).throughput for point in report.points]
+            axes.plot(settings, rates, color=colour, linestyle=line, marker="o", markersize=5, label=side)
+            told.append(f"{number(max(rates))} of the {side}")
+            highest = max(highest, *rates)
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(settings, [f"{setting:g}" for setting in settings])
+        axes.minorticks_off()
+        axes.set(ylim=(0, 1.1 * highest), xlabel=x_label, ylabel=y_label)
+        axes.legend(loc="best")
+        drawing.label = f"{y_label} by {x_label}, at most {', '.join(told)}"
     return drawing.svg
 
 

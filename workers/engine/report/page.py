@@ -29,6 +29,9 @@ FILTERS: dict[str, Callable[..., str]] = {
     "number": wording.number,
     "percent": wording.percent,
     "recipe": wording.recipe,
+    "scenario": wording.scenario_name,
+    "under_load": wording.under_load,
+    "at": wording.percentile_of,
     "searched": wording.searched,
     "preset": wording.preset,
     "settings": wording.settings,
@@ -71,6 +74,7 @@ def render(report: JobReport) -> str:
             report=report,
             style=Markup((TEMPLATES / "report.css").read_text()),  # noqa: S704  # our own file
             headlines=wording.HEADLINES,
+            settings_of=wording.SETTINGS,
             latency_rows=wording.latency_rows,
             loss=wording.loss,
             target_charts=[_target_charts(number, target) for number, target in enumerate(report.targets)],
@@ -86,7 +90,13 @@ def render_markdown(report: JobReport) -> str:
     return (
         _environment(autoescape=False, finalize=wording.markdown)
         .get_template("report.md.j2")
-        .render(report=report, headlines=wording.HEADLINES, latency_rows=wording.latency_rows, loss=wording.loss)
+        .render(
+            report=report,
+            headlines=wording.HEADLINES,
+            settings_of=wording.SETTINGS,
+            latency_rows=wording.latency_rows,
+            loss=wording.loss,
+        )
     )
 
 
@@ -106,6 +116,9 @@ def _target_charts(number: int, target: TargetReport) -> dict[str, Markup]:
     }
     if target.calibration:
         drawn["Calibration"] = charts.calibration_chart(f"t{number}calibration", target.calibration)
+    for place, scenario in enumerate(target.scenarios):
+        if scenario.points:
+            drawn[f"load{place}"] = charts.load_chart(f"t{number}load{place}", scenario)
     return drawn
 
 

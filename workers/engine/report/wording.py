@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from whetstone.contract.insights import LayerNoise
 from whetstone.contract.metrics import Metric
@@ -17,8 +17,10 @@ from whetstone.contract.reports import (
     SearchSummary,
     ShapeRange,
     TargetReport,
+    UnderLoad,
     VerdictKind,
 )
+from whetstone.contract.scenarios import MultiStream, Offline, Scenario, Server, SingleStream
 from whetstone.contract.search import Ended
 from whetstone.contract.targets import RuntimeSettings
 from whetstone.contract.tuning import Study, TrialRead, TrialState
@@ -196,6 +198,39 @@ def _told(latency: Latency, percent_: float) -> tuple[str, str]:
     if found:
         return milliseconds(found.ms), f"{milliseconds(found.low_ms)} to {milliseconds(found.high_ms)}"
     return "–", f"needs {latency.unclaimed.get(f'p{percent_:g}', 0)} samples, there are {latency.samples}"
+
+
+def scenario_name(scenario: Scenario) -> str:
+    """What is asked for."""
+    match scenario:
+        case SingleStream():
+            return "One call after the other"
+        case MultiStream():
+            return f"{scenario.processes} processes at once"
+        case Server():
+            bound = f"{scenario.percent:g}% within {milliseconds(scenario.latency_ms)}"
+            return f"Server, {number(scenario.rate)} calls a second, {bound}"
+        case Offline():
+            return "Offline, growing batches"
+        case _:
+            assert_never(scenario)
+
+
+SETTINGS = {"single_stream": "threads", "multi_stream": "processes", "server": "calls a second", "offline": "batch"}
+
+
+def under_load(side: UnderLoad) -> str:
+    """Whether a server kept its word; empty for others."""
+    if side.valid is None:
+        return ""
+    given_up = f"; {side.unfinished} were given up" if side.unfinished else ""
+    return "valid" if side.valid else f"not valid: {side.invalid_because}{given_up}"
+
+
+def percentile_of(latency: Latency, percent_: float) -> str:
+    """A dash where there are too few samples to claim it."""
+    found = latency.at(percent_)
+    return milliseconds(found.ms) if found else "–"
 
 
 ENDED = {
