@@ -33,6 +33,7 @@ from whetstone.ordering import (
     ModelOption,
     ObjectiveOption,
     OutputOption,
+    ScenarioOption,
     SecondsOption,
     ShapeOption,
     TargetOption,
@@ -46,6 +47,7 @@ from whetstone.ordering import (
     preprocessing_given,
     print_estimate,
     print_report,
+    scenarios_given,
     shapes_given,
 )
 from whetstone.printing import AsJson, out, print_all, print_row
@@ -226,6 +228,7 @@ def optimize(
     metric: MetricOption = None,
     input_shape: ShapeOption = None,
     seconds: SecondsOption = 30,
+    scenario: ScenarioOption = None,
     output: OutputOption = RESULTS,
     detach: DetachOption = False,
     as_json: AsJson = False,
@@ -252,7 +255,12 @@ def optimize(
                 max_size_mb=max_size_mb,
                 max_slowdown=max_slowdown,
             ),
-            measurement=Measurement(batch_size=batch_size, threads=threads, max_seconds=seconds),
+            measurement=Measurement(
+                batch_size=batch_size,
+                threads=threads,
+                max_seconds=seconds,
+                scenarios=scenarios_given(scenario or []),
+            ),
             input_shapes=shapes_given(input_shape or []),
         )
         order(client, spec, output, detach, as_json)

@@ -15,6 +15,7 @@ from whetstone.contract.jobs import JobSpec, Objective
 from whetstone.contract.passes import Pass
 from whetstone.contract.preprocessing import Preprocessing
 from whetstone.contract.reports import JobReport, VerdictKind
+from whetstone.contract.scenarios import Scenario
 from whetstone.contract.targets import Target
 from whetstone.printing import out, print_row
 
@@ -38,6 +39,13 @@ ShapeOption = Annotated[
     list[str] | None, typer.Option(help="without data: NAME=1,3,224,224 for an input with free axes; repeatable")
 ]
 SecondsOption = Annotated[float, typer.Option(min=1, max=600, help="how long to measure each target")]
+ScenarioOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="also measure under a load: offline, multi_stream:processes=4, single_stream:threads=1/2 or "
+        "server:rate=200,latency_ms=20; repeatable"
+    ),
+]
 ObjectiveOption = Annotated[Objective, typer.Option(help="what better means")]
 DropOption = Annotated[float | None, typer.Option(min=0, help="points of accuracy that may be lost; 0.5")]
 OutputOption = Annotated[Path, typer.Option("--output", "-o", help="folder for the results")]
@@ -88,6 +96,25 @@ def shapes_given(given: list[str]) -> dict[str, tuple[int, ...]]:
             raise typer.BadParameter(f"{text}: write NAME=1,3,224,224")
         shapes[name] = tuple(map(int, sizes.split(",")))
     return shapes
+
+
+def scenarios_given(given: list[str]) -> tuple[Scenario, ...]:
+    """`KIND` or `KIND:FIELD=VALUE,…` each; several numbers of threads have a slash between them."""
+    return tuple(map(_scenario, given))
+
+
+def _scenario(text: str) -> Scenario:
+    kind, _, told = text.partition(":")
+    fields: dict[str, object] = {"kind": kind.replace("-", "_")}
+    for pair in filter(None, told.split(",")):
+        name, _, value = pair.partition("=")
+        fields[name] = value.split("/") if name == "threads" else value
+    try:
+        return TypeAdapter[Scenario](Scenario).validate_python(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise typer.BadParameter(f"{text}: {place}: {first['msg']}") from error
 
 
 def order(client: Client, spec: JobSpec, output: Path, detach: bool, as_json: bool) -> None:

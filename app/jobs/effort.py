@@ -16,6 +16,7 @@ from whetstone.contract.models import ModelFacts
 from whetstone.contract.passes import Pass, Simplify
 from whetstone.contract.pruning import Polynomial, Prune
 from whetstone.contract.quantization import Quantize
+from whetstone.contract.scenarios import MultiStream, Offline, Scenario, Server, SingleStream
 from whetstone.contract.search import Search
 from whetstone.contract.targets import Target
 from whetstone.contract.tuning import Tune, planned
@@ -33,6 +34,9 @@ PARAMS_A_SECOND = 2e7
 START_SECONDS = 1.0
 SESSIONS_SECONDS = 9.0
 """What starting the measured processes takes beside the time to measure (decision 3)."""
+
+STARTED_SECONDS = SESSIONS_SECONDS / 12
+"""Of one of them: the usual comparison starts twelve."""
 
 SHARE_MEASURED = 0.8
 """Of `max_seconds`: a measurement ends early once its interval is narrow."""
@@ -154,7 +158,10 @@ def _samples_an_epoch(config: Learning, work: Work) -> int:
 def deliver(work: Work, target: Target) -> float:
     """Seconds of converting, comparing and measuring for one target; what is only built is not measured."""
     compared = 2 * work.samples(Split.TEST) * work.call
-    measured = 0.0 if target.only_built else SESSIONS_SECONDS + SHARE_MEASURED * work.measurement.max_seconds
+    if target.only_built:
+        return START_SECONDS + 4 * work.handling + compared
+    measured = SESSIONS_SECONDS + SHARE_MEASURED * work.measurement.max_seconds
+    measured += STARTED_SECONDS * sum(map(_started, work.measurement.scenarios))
     return START_SECONDS + 4 * work.handling + compared + measured
 
 
@@ -165,5 +172,25 @@ def memory_of_plan(spec: JobSpec, work: Work) -> int:
 
 
 def memory_of_delivery(work: Work) -> int:
-    """Of the step and of the two processes that it measures."""
-    return BASE_MEMORY + 2 * RUNTIME_MEMORY + COPIES * work.weights
+    """Of the step and of the processes that it measures at once: two, and more of them for several streams."""
+    pairs = max((_pairs(scenario) for scenario in work.measurement.scenarios), default=1)
+    return BASE_MEMORY + 2 * pairs * RUNTIME_MEMORY + (COPIES + 2 * (pairs - 1)) * work.weights
+
+
+def _pairs(scenario: Scenario) -> int:
+    return scenario.processes if isinstance(scenario, MultiStream) else 1
+
+
+def _started(scenario: Scenario) -> int:
+    """How many processes a scenario starts at most."""
+    match scenario:
+        case SingleStream():
+            return 2 * len(scenario.threads)
+        case MultiStream():
+            return 2 * scenario.processes
+        case Server():
+            return 2
+        case Offline():
+            return 2 * scenario.max_batch.bit_length()
+        case _:
+            assert_never(scenario)

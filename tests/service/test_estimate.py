@@ -14,6 +14,7 @@ from whetstone.contract.jobs import JobSpec, StepKind
 from whetstone.contract.learning import Finetune
 from whetstone.contract.models import ModelRead, Refusal
 from whetstone.contract.quantization import Quantize
+from whetstone.contract.scenarios import MultiStream, Offline
 from whetstone.contract.search import Limit, Search
 from whetstone.contract.targets import Target
 from whetstone.errors import Invalid, NotFound
@@ -65,6 +66,10 @@ def test_more_work_takes_more(client: Client, guest: Guest, model: ModelRead, tm
     usual = facts.spec(model.id, data.id)
     delivered = [seconds(client.jobs.estimate(spec), StepKind.DELIVER) for spec in (usual, longer)]
     assert delivered[1] - delivered[0] > 30
+    loaded = facts.spec(model.id, data.id, measurement={"scenarios": (MultiStream(processes=8), Offline())})
+    under_load = client.jobs.estimate(loaded)
+    assert seconds(under_load, StepKind.DELIVER) > delivered[0] + 10
+    assert under_load.memory > client.jobs.estimate(usual).memory + 2**30
     assert client.jobs.estimate(facts.spec(large.id, data.id)).memory > 2**30 + 4 * 100_000_000
 
 

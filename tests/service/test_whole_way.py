@@ -24,6 +24,7 @@ from whetstone.contract.provenance import MANIFESTS
 from whetstone.contract.pruning import Polynomial, Prune
 from whetstone.contract.quantization import Quantize
 from whetstone.contract.reports import VerdictKind
+from whetstone.contract.scenarios import Server
 from whetstone.contract.search import Limit, Search
 from whetstone.contract.targets import Target
 
@@ -52,7 +53,8 @@ def test_prune_finetune_quantize_for_two_targets(full_client: Client, example: P
     )
     targets = (Target.ONNXRUNTIME_CPU, Target.OPENVINO_CPU)
     budget = {"objective": Objective.SIZE, "max_drop": 3}
-    order = facts.spec(model.id, data.id, *passes, targets=targets, budget=budget, measurement={"max_seconds": 5})
+    how = {"max_seconds": 5, "scenarios": (Server(rate=100, latency_ms=500, percent=50),)}
+    order = facts.spec(model.id, data.id, *passes, targets=targets, budget=budget, measurement=how)
     job = client.jobs.submit(order)
     seen = []
     report = client.jobs.wait(job.id, seen.append)
@@ -66,6 +68,10 @@ def test_prune_finetune_quantize_for_two_targets(full_client: Client, example: P
         assert target.accuracy.samples == 629
         assert target.accuracy.original > 0.9
         assert target.speedup.low <= target.speedup.value <= target.speedup.high
+        assert target.calibration is not None
+        assert target.saliency is not None
+        assert [load.scenario.kind for load in target.scenarios] == ["server"]
+    assert all(done.noise for done in report.passes)
     files = {path.name: path for path in client.jobs.download(job.id, tmp_path)}
     assert {"model.onnx", "report.html", "report.json", "onnxruntime-cpu.onnx", "openvino-cpu.zip"} <= set(files)
     _check_bundle(client, files["openvino-cpu.bundle.tar.gz"], tmp_path)

@@ -44,6 +44,19 @@ def test_a_side_loads_runs_and_tells(target: Target, tmp_path: Path) -> None:
     assert end.operators
 
 
+def test_calls_that_arrive_together_wait_for_each_other(tmp_path: Path) -> None:
+    with side(tmp_path, artifact(tmp_path / "made")) as measured:
+        measured.load()
+        waited = measured.serve(np.zeros(20), patience=60)
+        assert len(waited) == 20
+        assert waited == sorted(waited)
+        assert len(set(waited)) == 20
+        apart = measured.serve(np.array([0, 0.2, 0.4]), patience=60)
+        assert len(apart) == 3
+        assert len(measured.serve(np.array([0.01, 0.02, 0.03]), patience=0.015)) < 3
+        assert measured.stream(0.05)
+
+
 def test_input_names_need_not_be_file_names(tmp_path: Path) -> None:
     model = models.relu()
     model.graph.input[0].name = model.graph.node[0].input[0] = "../../etc/x:0"
