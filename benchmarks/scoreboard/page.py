@@ -18,9 +18,9 @@ INTRODUCTION = """# Benchmarks
 Written by `python -m benchmarks.models --write`, on {date}, in one run on one machine: {cpu}, {cores} cores used,
 {isa}; {versions}.
 
-{count} models that others trained and published in packages (three are trained here), with real inputs. Whetstone's
-entry is a job with a search of at most {minutes:g} minutes and default settings, for `{targets}`; the better of the two
-files counts. The peers have the settings they have when nobody chooses any:
+{count} models that others trained and published in packages (three are trained here), with real inputs.{left_out}
+Whetstone's entry is a job with a search of at most {minutes:g} minutes and default settings, for `{targets}`; the better
+of the two files counts. The peers have the settings they have when nobody chooses any:
 
 {peers}
 
@@ -48,6 +48,12 @@ def write_page(rows: Sequence[Row]) -> str:
     return f"{PAGE} is written."
 
 
+def _left_out(rows: Sequence[Row]) -> str:
+    """Models of the catalogue that are not in the table: not asked for, or without an undisturbed result."""
+    missing = [name for name in CATALOGUE if name not in {row.model for row in rows}]
+    return f" Not in this table: {', '.join(missing)}." if missing else ""
+
+
 def _introduction(rows: Sequence[Row]) -> str:
     machine = rows[-1].environment
     return INTRODUCTION.format(
@@ -57,6 +63,7 @@ def _introduction(rows: Sequence[Row]) -> str:
         isa=", ".join(machine.isa),
         versions=", ".join(map(_with_version, PEER_PACKAGES)),
         count=len(rows),
+        left_out=_left_out(rows),
         minutes=rows[0].minutes,
         targets="` and `".join(dict.fromkeys(entry.target for row in rows for entry in row.whetstone)),
         peers="\n".join(f"- `{peer}`: {title}" for peer, title in TITLES.items()),
