@@ -19,8 +19,8 @@ Written by `python -m benchmarks.models --write`, on {date}, in one run on one m
 {isa}; {versions}.
 
 {count} models that others trained and published in packages (three are trained here), with real inputs.{left_out}
-Whetstone's entry is a job with a search of at most {minutes:g} minutes and default settings, for `{targets}`; the better
-of the two files counts. The peers have the settings they have when nobody chooses any:
+Whetstone's entry is a job with a search of at most {minutes:g} minutes and default settings, for `{targets}`; the
+better of the two files counts. The peers have the settings they have when nobody chooses any:
 
 {peers}
 

@@ -5,18 +5,24 @@ from pathlib import Path
 
 import pytest
 
+from app.embedded.service import Running
+from examples import digits
 from tests.service import facts
 from tests.service.actors import Guest
 from tests.service.test_steps import finish_deliver, finish_optimize, output
+from whetstone import verify
 from whetstone.client import Client
 from whetstone.contract.jobs import ArtifactKind, JobSpec
 from whetstone.contract.provenance import Statement
+from whetstone.contract.quantization import Form, Quantize
 from whetstone.contract.reports import BuiltReport, VerdictKind
 from whetstone.contract.search import Search
 from whetstone.contract.steps import Deliver, Delivered, Finish, MakeReport, Order, ReportMade
 from whetstone.contract.targets import Target
+from whetstone.contract.toolkits import Toolkit
 from whetstone.contract.tuning import Tune
 from whetstone.errors import Invalid
+from workers.engine.toolkits.environments import is_built
 
 BUILT, RUN = Target.TENSORRT_RTX_SM89, Target.ONNXRUNTIME_CPU
 TUNE = Tune.model_validate({
@@ -105,3 +111,30 @@ def test_a_job_that_only_builds_says_so(
     report = client.jobs.wait(job.id)
     assert report.verdict.kind is kind
     assert (report.targets, [one.target for one in report.built]) == ((), [BUILT])
+
+
+@pytest.mark.skipif(
+    not is_built(Toolkit.TENSORRT_RTX),
+    reason="the toolkit is not built: python -m workers toolkits install tensorrt-rtx",
+)
+def test_a_real_worker_builds_in_its_sandbox(full: Running, full_client: Client, tmp_path: Path) -> None:
+    """Quantized in NVIDIA's form, and the CPU target beside it, which takes that form too."""
+    digits.write(tmp_path)
+    model = full_client.models.upload(tmp_path / "digits.onnx")
+    data = full_client.datasets.upload(tmp_path / "digits.npz")
+    recipe = Quantize(form=Form.NVIDIA)
+    how = {"targets": (BUILT, RUN), "budget": {"max_drop": 3}, "measurement": {"max_seconds": 2}}
+    job = full_client.jobs.submit(facts.spec(model.id, data.id, recipe, **how))
+    report = full_client.jobs.wait(job.id)
+    (built,) = report.built
+    assert built.verdict.kind is VerdictKind.BUILT
+    assert "i8" in built.precisions
+    assert built.accuracy is not None
+    assert built.accuracy.samples == 629
+    files = {path.name: path for path in full_client.jobs.download(job.id, tmp_path / "results")}
+    assert files["tensorrt-rtx-sm89.engine"].stat().st_size == built.size
+    assert {"tensorrt-rtx-sm89.onnx", "tensorrt-rtx-sm89.bundle.tar.gz", "onnxruntime-cpu.onnx"} <= files.keys()
+    assert "Built, not run" in files["report.html"].read_text()
+    keys = verify.usable(verify.fetch_keys(full.url))
+    proven = verify.verify_bundle(files["tensorrt-rtx-sm89.bundle.tar.gz"], keys)
+    assert "engine/tensorrt-rtx-sm89.engine" in proven.names

@@ -181,7 +181,8 @@ def test_bf16_is_refused_where_it_would_be_emulated(tmp_path: Path) -> None:
 
 def test_names_of_delivered_files() -> None:
     names = {delivered_name(target) for target in Target}
-    assert names == {"onnxruntime-cpu.onnx", "openvino-cpu.zip", "openvino-cpu-bf16.zip"}
+    engines = {f"tensorrt-rtx-{capability}.engine" for capability in ("sm86", "sm89", "sm120")}
+    assert names == engines | {"onnxruntime-cpu.onnx", "openvino-cpu.zip", "openvino-cpu-bf16.zip"}
 
 
 def test_the_useful_line_of_a_long_message() -> None:
