@@ -41,8 +41,6 @@ class UnsupportedFormat(AppError):
 
 
 _OTHER_FORMATS = {
-    b"\x89HDF\r\n\x1a\n": "an HDF5 file (Keras .h5?)",
-    b"\x1f\x8b": "a gzip file",
     b"BZh": "a bzip2 file",
     b"7z\xbc\xaf": "a 7z file",
     b"\x89PNG": "a PNG image",
@@ -78,8 +76,6 @@ def check_head(head: bytes) -> None:
     for magic, what in _OTHER_FORMATS.items():
         if head.startswith(magic):
             raise UnsupportedFormat(f"The file is {what}, which cannot be read here.")
-    if head[4:8] == b"TFL3":
-        raise UnsupportedFormat("The file is a TFLite model, which cannot be read here.")
 
 
 def _first_name(head: bytes) -> bytes:

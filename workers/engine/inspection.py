@@ -3,6 +3,7 @@
 import tempfile
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as KernelMissing
 
@@ -75,11 +76,19 @@ def model_facts(graph: Graph, file_format: str) -> ModelFacts:
     )
 
 
-def inspect_model(path: Path, scratch: Path) -> ModelFacts:
+class Inspected(NamedTuple):
+    """What was found, and the graph that it was found in."""
+
+    facts: ModelFacts
+    graph: Graph
+
+
+def inspect_model(path: Path, scratch: Path) -> Inspected:
     """Facts of an uploaded model; `opset` is the one it is worked on in. Raises the importers' errors."""
     graph = open_model(path, scratch)
     refusals, imported = _refusals(graph, scratch), compare_with_source(path, graph, scratch)
-    return model_facts(graph, format_of(path)).model_copy(update={"refusals": refusals, "imported": imported})
+    facts = model_facts(graph, format_of(path)).model_copy(update={"refusals": refusals, "imported": imported})
+    return Inspected(facts, graph)
 
 
 def inspect_dataset(path: Path, scratch: Path, how: Preprocessing | None = None) -> DatasetFacts:

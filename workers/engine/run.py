@@ -9,6 +9,7 @@ from typing import assert_never
 from pydantic import ValidationError
 
 from whetstone.contract.failures import Failure, FailureCode
+from whetstone.contract.jobs import ArtifactKind
 from whetstone.contract.steps import (
     DatasetInspected,
     Deliver,
@@ -26,6 +27,7 @@ from workers.engine.deliver import deliver
 from workers.engine.errors import EngineError
 from workers.engine.inspection import inspect_dataset, inspect_model
 from workers.engine.optimize import optimize
+from workers.engine.outcome import saved
 from workers.engine.report.page import make_report
 from workers.engine.request import Done, Failed, Message, Request
 from workers.engine.search.run import search
@@ -40,7 +42,7 @@ def run(request: Request, tell: Tell) -> Done:  # noqa: PLR0911 - one for each k
     task = request.task
     match task:
         case InspectModel():
-            return Done(result=ModelInspected(facts=inspect_model(request.inputs[InputRole.MODEL], request.scratch)))
+            return _inspect(request)
         case InspectDataset():
             role = InputRole.DATASET
             facts = inspect_dataset(request.inputs[role], request.scratch, request.preprocessing.get(role))
@@ -58,6 +60,13 @@ def run(request: Request, tell: Tell) -> Done:  # noqa: PLR0911 - one for each k
             return make_report(request, task, tell)
         case _:
             assert_never(task)
+
+
+def _inspect(request: Request) -> Done:
+    """A model that is not ONNX leaves its ONNX form to all later steps."""
+    facts, graph = inspect_model(request.inputs[InputRole.MODEL], request.scratch)
+    made = () if facts.imported is None else (saved(graph, request.outputs, "imported.onnx", ArtifactKind.MODEL)[0],)
+    return Done(result=ModelInspected(facts=facts), outputs=made)
 
 
 def answer(request: Request, tell: Tell) -> None:

@@ -43,7 +43,7 @@ def of_lightgbm(task: str, path: Path) -> Path:
 )
 def test_a_model_comes_in_as_it_was_saved(tmp_path: Path, make: Any, name: str, form: str, task: str) -> None:
     path = make(task, tmp_path / name).rename(tmp_path / "upload")  # told by its content
-    facts = inspect_model(path, tmp_path)
+    facts = inspect_model(path, tmp_path).facts
     assert facts.format == form
     assert facts.imported is not None
     assert facts.imported.source.lower().startswith(f"{form} ")

@@ -1,9 +1,11 @@
 """Every kind of bad upload is refused with its own code; good ones open."""
 
+import gzip
 import io
 import pickle
 import stat
 import struct
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -62,6 +64,15 @@ def link_to(target: str) -> bytes:
     return buffer.getvalue()
 
 
+def tarred(name: str, size: int = 9, link: str = "") -> bytes:
+    """A .tar.gz of one member, a link if it leads somewhere."""
+    buffer, member = io.BytesIO(), tarfile.TarInfo(name)
+    member.size, member.type, member.linkname = (0, tarfile.SYMTYPE, link) if link else (size, tarfile.REGTYPE, "")
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        archive.addfile(member, io.BytesIO(bytes(size)))
+    return buffer.getvalue()
+
+
 GOOD = models.random_mlp().SerializeToString()
 NOT_TENSOR = models.parsed(
     "g (seq(float[N]) x) => (float[N] y) { i = Constant <value_int = 0> () y = SequenceAt(x, i) }"
@@ -80,9 +91,12 @@ BAD: dict[str, tuple[bytes, FailureCode, str]] = {
     "torn xgboost": (b'{"learner":{"attributes":{', CODE.INVALID_MODEL, "XGBoost"),
     "torn xgboost binary": (b"{L\0\0\0\0\0\0\0\x07learner{L", CODE.INVALID_MODEL, "XGBoost"),
     "torn lightgbm": (b"tree\nversion=v4\nnum_class=10\n", CODE.INVALID_MODEL, "LightGBM"),
-    "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(99), CODE.UNSUPPORTED_FORMAT, "HDF5"),
-    "keras": (zipped(**{"config.json": b"{}", "model.weights.h5": b""}), CODE.UNSUPPORTED_FORMAT, "Keras"),
-    "tflite": (b"\x1c\0\0\0TFL3" + bytes(99), CODE.UNSUPPORTED_FORMAT, "TensorFlow Lite"),
+    "tar without model": (tarred("readme"), CODE.UNSUPPORTED_FORMAT, "SavedModel"),
+    "tar slip": (tarred("../saved_model.pb"), CODE.UNSAFE_FILE, "../saved_model.pb"),
+    "tar link": (tarred("m/saved_model.pb", link="/etc/passwd"), CODE.UNSAFE_FILE, "link"),
+    "tar bomb": (tarred("m/saved_model.pb", size=2**26), CODE.UNSAFE_FILE, "grows too much"),
+    "broken tar": (tarred("m/saved_model.pb")[:60], CODE.INVALID_MODEL, "tar"),
+    "no tar": (gzip.compress(b"hello"), CODE.INVALID_MODEL, "tar"),
     "safetensors": (struct.pack("<Q", 20) + b'{"a":{}}' + bytes(99), CODE.UNSUPPORTED_FORMAT, "safetensors"),
     "gguf": (b"GGUF" + bytes(99), CODE.UNSUPPORTED_FORMAT, "GGUF"),
     "npz": (zipped(**{"x.npy": b""}), CODE.UNSUPPORTED_FORMAT, "dataset"),

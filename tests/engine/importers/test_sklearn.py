@@ -62,7 +62,7 @@ def saved(folder: Path, model: Any) -> Path:
 def test_a_classifier(tmp_path: Path, model: Any, labels: Any) -> None:
     model.fit(DIGITS, labels)
     path = saved(tmp_path, model)
-    facts = inspect_model(path, tmp_path)
+    facts = inspect_model(path, tmp_path).facts
     assert facts.format == "skops"
     assert [(given.name, given.dtype) for given in facts.inputs] == [("input", "float32")]
     assert facts.imported is not None
@@ -86,7 +86,7 @@ CALIBRATED = CalibratedClassifierCV(LinearSVC())
 
 @pytest.mark.parametrize("model", [LogisticRegression(max_iter=500), RandomForestClassifier(**FEW), CALIBRATED])
 def test_two_classes(tmp_path: Path, model: Any) -> None:
-    facts = inspect_model(saved(tmp_path, two_classes(model)), tmp_path)
+    facts = inspect_model(saved(tmp_path, two_classes(model)), tmp_path).facts
     assert facts.imported is not None
     assert facts.imported.same > 0.99
     assert [output.shape[-1] for output in facts.outputs if output.dtype == "float32"] == [2]
@@ -94,7 +94,7 @@ def test_two_classes(tmp_path: Path, model: Any) -> None:
 
 @pytest.mark.parametrize("model", [Ridge(), RandomForestRegressor(**FEW)], ids=lambda model: type(model).__name__)
 def test_a_regressor(tmp_path: Path, model: Any) -> None:
-    facts = inspect_model(saved(tmp_path, model.fit(TABLE, TARGETS)), tmp_path)
+    facts = inspect_model(saved(tmp_path, model.fit(TABLE, TARGETS)), tmp_path).facts
     assert facts.imported is not None
     assert facts.imported.same == 1
     assert facts.imported.max_abs_error < 1e-2

@@ -61,7 +61,7 @@ def test_a_storage_that_is_not_supported_is_refused_when_the_service_starts(url:
         (b"", EmptyFile),
         (b"\x80\x05abc", UnsafeFile),
         (b"PK\x03\x04" + b"\0" * 22 + b"\x10\0\0\0" + b"archive/data.pkl", UnsafeFile),
-        (b"\x1f\x8b\x08", UnsupportedFormat),
+        (b"BZh9", UnsupportedFormat),
     ],
 )
 def test_what_the_first_bytes_give_away(head: bytes, error: type[Exception]) -> None:

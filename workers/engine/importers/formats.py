@@ -6,6 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
+from workers.engine.importers.archive import names_in_tar
 from workers.engine.importers.errors import InvalidModel, UnsafeFile, UnsupportedFormat
 
 HEAD = 512
@@ -15,8 +16,8 @@ TEXT_PICKLE = re.compile(rb"\(*(c[\w.]+\n[\w.]+\n|\(?[ld]p?\d*\n)")
 
 FROM_TORCH = "Export it where it was trained: torch.onnx.export(model, (example,), 'model.onnx', external_data=False)."
 FROM_KERAS = "Export it in Keras: model.export('model.onnx', format='onnx')."
-FROM_TFLITE = "Convert it: python -m tf2onnx.convert --tflite model.tflite --output model.onnx."
-FROM_SAVED_MODEL = "Convert it: python -m tf2onnx.convert --saved-model folder --output model.onnx."
+FROM_TFLITE = "Convert it: python -m tf2onnx.convert --tflite model.tflite --opset 18 --output model.onnx."
+FROM_SAVED_MODEL = "Convert it: python -m tf2onnx.convert --saved-model FOLDER --opset 18 --output model.onnx."
 
 
 FROM_SKLEARN = "scikit-learn: skops.io.dump(model, 'model.skops'), and upload that file."
@@ -30,10 +31,22 @@ class Format(StrEnum):
     SKOPS = "skops"
     XGBOOST = "xgboost"
     LIGHTGBM = "lightgbm"
+    KERAS = "keras"
+    HDF5 = "hdf5"
+    SAVED_MODEL = "saved-model"
+    TFLITE = "tflite"
 
 
-READ = {b'{"learner"': Format.XGBOOST, b"{L": Format.XGBOOST, b"tree\nversion=": Format.LIGHTGBM}
-"""How files of other formats begin that are imported."""
+READ = (
+    (0, b'{"learner"', Format.XGBOOST),
+    (0, b"{L", Format.XGBOOST),
+    (0, b"tree\nversion=", Format.LIGHTGBM),
+    (0, b"\x89HDF\r\n\x1a\n", Format.HDF5),
+    (4, b"TFL3", Format.TFLITE),
+)
+"""Bytes at an offset that tell a format which is imported."""
+
+TARS = ((0, b"\x1f\x8b"), (257, b"ustar"))
 
 
 class Signature(NamedTuple):
@@ -46,16 +59,12 @@ class Signature(NamedTuple):
 
 
 FOREIGN = (
-    Signature(0, b"\x89HDF\r\n\x1a\n", "HDF5 (Keras .h5)", FROM_KERAS),
-    Signature(4, b"TFL3", "TensorFlow Lite", FROM_TFLITE),
     Signature(4, b"ORTM", "onnxruntime's ORT format", "Upload the ONNX file that it was made from."),
     Signature(8, b'{"', "safetensors, weights without the network", FROM_TORCH),
     Signature(0, b"GGUF", "GGUF", FROM_TORCH),
     Signature(0, b"\x93NUMPY", "a NumPy array"),
-    Signature(0, b"\x1f\x8b", "gzip"),
     Signature(0, b"7z\xbc\xaf\x27\x1c", "7-Zip"),
     Signature(0, b"Rar!", "RAR"),
-    Signature(257, b"ustar", "tar"),
     Signature(0, b"<?xml", "XML (OpenVINO IR?)", "Upload the ONNX file that it was made from."),
     *(Signature(0, bytes((0x78, level)), "zlib (a joblib file?)", FROM_SKLEARN) for level in (0x01, 0x5E, 0x9C, 0xDA)),
     Signature(0, b"{", "JSON"),
@@ -92,14 +101,20 @@ def _zip_format(path: Path) -> Format:
     if "schema.json" in names:
         return Format.SKOPS
     if "model.weights.h5" in ends:
-        raise UnsupportedFormat("The file is a Keras model.", hint=FROM_KERAS)
+        return Format.KERAS
     if "saved_model.pb" in ends:
-        raise UnsupportedFormat("The file is a TensorFlow SavedModel.", hint=FROM_SAVED_MODEL)
+        return Format.SAVED_MODEL
     if "archive_format" in ends or "serialized_exported_program.json" in ends:
         raise UnsafeFile("The file is a torch.export archive (.pt2); opening it can run code in it.", hint=FROM_TORCH)
     if ends and all(name.endswith(".npy") for name in ends):
         raise UnsupportedFormat("The file is a NumPy archive (.npz); upload it as a dataset.")
     raise UnsupportedFormat("The zip archive holds no .onnx file.")
+
+
+def _tar_format(path: Path) -> Format:
+    if "saved_model.pb" in {name.rsplit("/", 1)[-1] for name in names_in_tar(path)}:
+        return Format.SAVED_MODEL
+    raise UnsupportedFormat("The tar archive holds no TensorFlow SavedModel.")
 
 
 def format_of(path: Path) -> Format:
@@ -115,9 +130,11 @@ def format_of(path: Path) -> Format:
         return _zip_format(path)
     if _looks_pickled(head):
         _refuse_pickle()
-    for start, known in READ.items():
-        if head.startswith(start):
+    for offset, magic, known in READ:
+        if head.startswith(magic, offset):
             return known
+    if any(head.startswith(magic, offset) for offset, magic in TARS):
+        return _tar_format(path)
     for mark in FOREIGN:
         if head.startswith(mark.magic, mark.offset):
             raise UnsupportedFormat(f"The file is {mark.name}, not ONNX.", hint=mark.hint)
