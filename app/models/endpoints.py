@@ -52,7 +52,9 @@ async def upload_model(
     name: Annotated[DisplayName | None, Query(description="what to call it; the file's name if left out")] = None,
     _key: IdempotencyKey = None,
 ) -> ModelRead:
-    """Upload a model as the raw request body: an `.onnx` file, or a `.zip` of one with its external data."""
+    """Upload a model as the raw request body: an `.onnx` file, a `.zip` of one with its external data, or a file of
+    scikit-learn (skops), XGBoost, LightGBM, Keras, TensorFlow or TFLite.
+    """
     return read(await arrive(request, fleet, KIND, caller, name, filename, wait))
 
 
