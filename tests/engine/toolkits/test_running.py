@@ -18,7 +18,7 @@ from workers.forkserver import _confine
 from workers.engine.toolkits.running import run_module
 scratch = Path(sys.argv[1])
 _confine(scratch, 2**30, 2**20)
-run_module(Path(sys.argv[2]), "tests.engine.toolkits.limits", ("told.json",), scratch, {"TOLD": "1"})
+run_module(Path(sys.argv[2]), "tests.engine.toolkits.told_limits", ("told.json",), scratch, {"TOLD": "1"})
 """
 
 
