@@ -382,13 +382,13 @@ async def _fail_or_retry(
     session: AsyncSession, fleet: Fleet, step: StepRow, failure: Failure, outputs: tuple[OutputFile, ...] = ()
 ) -> None:
     step.failure = failure.model_copy(update={"step": step.id})
-    moves = failure.toolkit is not None and step.toolkit is None
-    if failure.code not in NOT_PAID and not moves:
+    missing = failure.toolkit if step.toolkit is None else None
+    if failure.code not in NOT_PAID and missing is None:
         await _meter(session, fleet, step)
     if step.cancel_requested:
         await _ended(session, fleet, step, StepState.CANCELLED)
-    elif failure.toolkit is not None and step.toolkit is None:
-        await _move(session, fleet, step, failure, failure.toolkit)
+    elif missing is not None:
+        await _move(session, fleet, step, failure, missing)
     elif failure.code in INFRASTRUCTURE and step.attempt < step.max_attempts:
         step.state, step.lease_until = StepState.QUEUED, None
         await _send_again(session, fleet, step)
