@@ -24,6 +24,11 @@ class Target(StrEnum):
         return self.value.split("/")[0]
 
     @property
+    def in_full(self) -> "Target":
+        """The same runtime on the same file, computing in float32: what a loss of accuracy is measured against."""
+        return Target.OPENVINO_CPU if self is Target.OPENVINO_CPU_BF16 else self
+
+    @property
     def only_built(self) -> bool:
         """Whether results are built for it ahead of time, on machines that cannot run them."""
         return self in ONLY_BUILT

@@ -55,12 +55,12 @@ Tell = Callable[[Message], None]
 
 @dataclass(frozen=True)
 class Candidate:
-    """One side: the file for the target, what of it is loaded and how, and how well it kept the graph behind it."""
+    """One side: the graph behind it, the file for the target, and what of that is loaded and how."""
 
+    graph: Path
     file: Path
     unpacked: Path
     settings: RuntimeSettings
-    conversion: Conversion
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,8 @@ def deliver(request: Request, task: Deliver, tell: Tell) -> Done:
         if second.verdict.kind is VerdictKind.IMPROVED:
             judged, first_choice = second, judged.verdict.reason
     winner = trial.original if judged.verdict.kind is VerdictKind.NO_GAIN else judged.result
-    report = trial.explained(_report(task.target, judged, winner.conversion, first_choice), judged)
+    conversion = trial.verified(winner, task.target)
+    report = trial.explained(_report(task.target, judged, conversion, first_choice), judged)
     report = report.model_copy(update={"scenarios": trial.under_load(judged, Stage(tell, last, 1.0, "under load"))})
     kit = request.outputs / kit_name(task.target)
     packed = trial.packed(judged, kit)  # before the winner's file is moved
@@ -161,10 +162,26 @@ class _Trial:
         self._source = source_of(request, task)
         self._feed = self._source.feed
         self.original = self._convert(self._source.file, "original", AS_USUAL)
+        self.verified(self.original, task.target.in_full)
 
     def _convert(self, graph: Path, name: str, settings: RuntimeSettings) -> Candidate:
         folder = self._request.scratch / name
-        return _convert(graph, folder, self._task.target, settings, self._feed, self._threads)
+        folder.mkdir()
+        runtime = runtime_for(self._task.target, settings)
+        file = folder / delivered_name(self._task.target)
+        runtime.convert(graph, file)
+        return Candidate(graph, file, runtime.unpack(file, folder), settings)
+
+    def verified(self, side: Candidate, target: Target) -> Conversion:
+        """How well a file keeps the graph behind it, run on this target. Raises ResultMismatch.
+
+        The original's is asked in full precision, and in the target's only if it is delivered: a model that bfloat16
+        breaks is still what a result for bfloat16 is measured against.
+        """
+        few = itertools.islice(self._feed.batches(), -(-VERIFIED_SAMPLES // self._feed.batch_size))
+        reference = Reference(side.graph, threads=self._threads, optimized=False)
+        loaded = runtime_for(target, side.settings).load(side.unpacked, self._threads)
+        return verify(reference, loaded, few, tolerance_for(target, side.graph))
 
     def judged(self, role: InputRole, settings: RuntimeSettings, tell: Tell, progress: tuple[float, float]) -> _Judged:
         """One of the step's inputs, run with these settings; told as this part of the step's progress."""
@@ -173,10 +190,10 @@ class _Trial:
         middle = start + COMPARING * (end - start)
         graph = self._request.inputs[role]
         result = self._convert(graph, name, settings)
-        sides = [self.original, result]
+        self.verified(result, task.target)
         comparing = Stage(tell, start, middle, f"comparing the outputs of the {name}")
         opinions = Opinions(feed, self._source.reading)
-        accuracy, fidelity = self._evaluate(sides, comparing, opinions)
+        accuracy, fidelity = self._evaluate(result, comparing, opinions)
         measuring = Stage(tell, middle, end, f"measuring the {name}")
         how, scratch = comparing_part(task.measurement), self._request.scratch / f"{name}-timing"
         timing = _time(self._contest(result), how, scratch, measuring)
@@ -193,9 +210,11 @@ class _Trial:
         contest, how = self._contest(judged.result), self._task.measurement
         return tuple(measure_scenarios(contest, how, self._request.scratch / "loads", stage.at))
 
-    def _evaluate(self, sides: list[Candidate], stage: Stage, opinions: Opinions) -> tuple[Accuracy | None, Fidelity]:
+    def _evaluate(self, side: Candidate, stage: Stage, opinions: Opinions) -> tuple[Accuracy | None, Fidelity]:
+        """Beside the original in full precision: what the target's own precision loses is lost too."""
         feed, target = self._feed, self._task.target
-        original, result = (runtime_for(target, side.settings).load(side.unpacked, self._threads) for side in sides)
+        original = runtime_for(target.in_full).load(self.original.unpacked, self._threads)
+        result = runtime_for(target, side.settings).load(side.unpacked, self._threads)
 
         def told(done: int) -> None:
             stage.at(done / feed.count, samples=done)
@@ -229,20 +248,6 @@ def source_of(request: Request, task: Deliver) -> Source:
     path = request.scratch / "original.onnx"
     graph.save(path)
     return Source(path, feed, graph, reading_of(graph, task.preset.metric))
-
-
-def _convert(
-    graph: Path, folder: Path, target: Target, settings: RuntimeSettings, feed: Feed, threads: int
-) -> Candidate:
-    folder.mkdir()
-    runtime = runtime_for(target, settings)
-    file = folder / delivered_name(target)
-    runtime.convert(graph, file)
-    unpacked = runtime.unpack(file, folder)
-    few = itertools.islice(feed.batches(), -(-VERIFIED_SAMPLES // feed.batch_size))
-    reference = Reference(graph, threads=threads, optimized=False)
-    conversion = verify(reference, runtime.load(unpacked, threads), few, tolerance_for(target, graph))
-    return Candidate(file, unpacked, settings, conversion)
 
 
 def _time(contest: Contest, how: Measurement, scratch: Path, stage: Stage) -> Timing:

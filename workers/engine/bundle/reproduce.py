@@ -99,12 +99,13 @@ class OpenVino:
             request.wait()
 
 
-def load(side: str, contract: dict[str, Any], threads: int) -> Any:
+def load(side: str, contract: dict[str, Any], threads: int, *, in_full: bool = False) -> Any:
+    """One of the two models; `in_full` computes in float32, whatever the target does."""
     file, settings = HERE / side / contract["model"], contract["settings"] if side == "result" else {}
     runtime, _, *precision = contract["target"].split("/")
     if runtime == "onnxruntime":
         return OnnxRuntime(file, settings, threads)
-    return OpenVino(file, settings, threads, precision[0] if precision else "f32")
+    return OpenVino(file, settings, threads, precision[0] if precision and not in_full else "f32")
 
 
 def batches(contract: dict[str, Any]) -> Iterator[tuple[Outputs, Any]]:
@@ -298,7 +299,7 @@ def main() -> None:
     say(f"measured then on: {claim['environment']['cpu']}\nall files are what the manifest names\n\n")
     say(f"{'':24}{'claimed':>24}{'here':>24}\n")
     original, result = (load(side, contract, told.threads) for side in ("original", "result"))
-    here = quality(original, result, contract)
+    here = quality(load("original", contract, told.threads, in_full=True), result, contract)
     for name, value in claimed(claim).items():
         shown = ["identical" if one is None else f"{one:.4f}" for one in (value, here.get(name))]
         say(f"{name:24}{shown[0]:>24}{shown[1]:>24}\n")

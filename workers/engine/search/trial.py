@@ -45,15 +45,18 @@ HARDLY_TIMED = Depth(samples=2000, rounds=LEAST_ROUNDS, seconds=6.0)
 
 @dataclass(frozen=True)
 class Built:
-    """A graph in one target's runtime: the delivered file and its size, and a loaded session."""
+    """A graph in one target's runtime: the delivered file and its size, what of it is loaded, and a session."""
 
     file: Path
+    loaded: Path
     size: int
     session: Session
 
 
 class Remembered:
-    """The original: its outputs on the same batches in the same order are computed once, as far as memory goes."""
+    """The original in full precision: its outputs on the same batches in the same order are computed once, as far as
+    memory goes.
+    """
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -99,7 +102,8 @@ class Bench:
         self._inputs = next(iter(feed.batches())).inputs
         self._original = self._build(original, self._folder / "original", AS_USUAL)
         self._feeds = {depth: self._part_of(feed, depth) for depth in (BRIEF, FULL, HARDLY_TIMED)}
-        self._outputs = {depth: Remembered(self._original.session) for depth in self._feeds}
+        exact = runtime_for(target.in_full).load(self._original.loaded, len(cores))
+        self._outputs = {depth: Remembered(exact) for depth in self._feeds}
         self._memory = self._peak(self._original, AS_USUAL) if budget.objective is Objective.MEMORY else None
 
     def _build(self, graph: Graph, folder: Path, settings: RuntimeSettings) -> Built:
@@ -108,8 +112,8 @@ class Bench:
         graph.save(folder / "graph.onnx")
         artifact = folder / delivered_name(self.target)
         runtime.convert(folder / "graph.onnx", artifact)
-        session = runtime.load(runtime.unpack(artifact, folder), len(self._cores))
-        return Built(artifact, artifact.stat().st_size, session)
+        loaded = runtime.unpack(artifact, folder)
+        return Built(artifact, loaded, artifact.stat().st_size, runtime.load(loaded, len(self._cores)))
 
     def _part_of(self, feed: Feed, depth: Depth) -> Feed:
         """As many samples as the original can do in the time."""
