@@ -18,6 +18,7 @@ from whetstone.contract.pruning import Polynomial, Prune
 from whetstone.contract.quantization import Quantize
 from whetstone.contract.scenarios import MultiStream, Offline, Scenario, Server, SingleStream
 from whetstone.contract.search import Search
+from whetstone.contract.substitution import Substitute
 from whetstone.contract.targets import Target
 from whetstone.contract.tuning import Tune, planned
 
@@ -113,7 +114,7 @@ def _search(plan: Search, spec: JobSpec, work: Work) -> float:
 
 def _pass(config: Pass, work: Work) -> float:
     match config:
-        case Simplify():
+        case Simplify() | Substitute():
             return work.handling
         case Quantize():
             runs = CALIBRATION_RUNS if config.needs_data else 1

@@ -9,6 +9,7 @@ from whetstone.contract.factorization import Factorize
 from whetstone.contract.learning import Finetune
 from whetstone.contract.pruning import Prune
 from whetstone.contract.quantization import Quantize
+from whetstone.contract.substitution import Substitute
 from whetstone.contract.types import Contract
 
 
@@ -18,4 +19,4 @@ class Simplify(Contract):
     kind: Literal["simplify"] = "simplify"
 
 
-Pass = Annotated[Simplify | Prune | Factorize | Quantize | Finetune | Adapt, Field(discriminator="kind")]
+Pass = Annotated[Simplify | Substitute | Prune | Factorize | Quantize | Finetune | Adapt, Field(discriminator="kind")]

@@ -6,7 +6,7 @@ from tests.engine.search.test_space import nothing_helps, recipes
 from whetstone.contract.presets import GENERAL, PRESETS, Domain, Family
 from whetstone.contract.quantization import Calibrator, Quantize
 from workers.engine.search.families import families_of
-from workers.engine.search.space import START
+from workers.engine.search.known import START
 
 
 @pytest.mark.parametrize("family", [Family.STATIC, Family.DYNAMIC, Family.CHANNELS, Family.FACTORS, Family.STORAGE])

@@ -15,8 +15,8 @@ from workers.engine.data.samples import Samples
 from workers.engine.graph.graph import Graph
 from workers.engine.search.board import Board, Recipe
 from workers.engine.search.kitchen import SHELVES, Kitchen
+from workers.engine.search.known import START
 from workers.engine.search.learned import Lessons, recovered
-from workers.engine.search.space import START
 
 HALF = Prune(granularity=Granularity.CHANNEL, sparsity=None, goal=Goal(of=Measure.MACS, share=0.2))
 

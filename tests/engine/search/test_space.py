@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import pytest
 
 from tests.engine import models
@@ -11,14 +12,16 @@ from whetstone.contract.learning import Finetune
 from whetstone.contract.losses import SoftLabels
 from whetstone.contract.pruning import Granularity, Prune
 from whetstone.contract.quantization import Activations, Partial, Precision, Quantize
+from whetstone.contract.substitution import Rule, Substitute
 from whetstone.contract.targets import GraphOptimization, RuntimeSettings, Target
 from whetstone.contract.trials import Mark, Proposal, Score, Trial
 from workers.engine.graph.graph import Graph
 from workers.engine.graph.layers import layers_of
 from workers.engine.search.board import Board, Recipe
+from workers.engine.search.known import START, Known
 from workers.engine.search.learned import LONG, SHORT, Lessons
 from workers.engine.search.runtime import applies, settings_for
-from workers.engine.search.space import START, Known, proposals
+from workers.engine.search.space import proposals
 
 PLAIN = (*START, Quantize())
 Judge = Callable[[Recipe], tuple[float, float]]
@@ -79,6 +82,41 @@ def test_layers_are_named_as_they_are_once_simplified() -> None:
     }
     assert excluded
     assert excluded <= {layer.name for layer in layers_of(Graph(models.cnn()))}
+
+
+def hard_swish() -> Graph:
+    """A convolution, and hard swish written out."""
+    body = """g (float[N,3,8,8] x) => (float[N,16,6,6] y) {
+        f = Conv (x, w) a = Add (f, three) c = Clip (a, zero, six) m = Mul (f, c) y = Div (m, six) }"""
+    weights = {name: np.array(value, np.float32) for name, value in {"three": 3, "zero": 0, "six": 6}.items()}
+    return Graph(models.with_weights(models.parsed(body), **weights, w=np.ones((16, 3, 3, 3), np.float32)))
+
+
+def substitutes(recipe: Recipe) -> bool:
+    return any(isinstance(config, Substitute) for config in recipe)
+
+
+def test_a_rule_that_gains_is_added_to_the_best() -> None:
+    known = Substitute(rules=(Rule.FUNCTION,))
+    found = recipes(
+        lambda recipe: (0.0, (1.5 if substitutes(recipe) else 1.0) * (2.0 if recipe[-1:] == PLAIN[-1:] else 1.0)),
+        graph=lambda _: hard_swish(),
+    )
+    assert [recipe for recipe in found if substitutes(recipe)] == [(*START, known), (*START, known, Quantize())]
+
+
+def test_a_rule_that_gains_nothing_is_tried_once() -> None:
+    found = recipes(lambda _: (0.0, 1.0), graph=lambda _: hard_swish())
+    assert [recipe for recipe in found if substitutes(recipe)] == [(*START, Substitute(rules=(Rule.FUNCTION,)))]
+
+
+def test_a_rule_that_saves_what_was_lost_is_kept_though_it_is_slower() -> None:
+    known = Substitute(rules=(Rule.FUNCTION,))
+    found = recipes(
+        lambda recipe: (0.0, 0.9) if substitutes(recipe) else (0.5 if recipe == PLAIN else 5.0, 2.0),
+        graph=lambda _: hard_swish(),
+    )
+    assert (*START, known, Quantize()) in found
 
 
 @pytest.mark.parametrize("lost", [0.0, 2.0])

@@ -11,9 +11,9 @@ ERRORS_ONLY = 3
 
 
 class Session:
-    """A graph file loaded by onnxruntime on the CPU."""
+    """A graph, from its file or its bytes, loaded by onnxruntime on the CPU."""
 
-    def __init__(self, path: Path, *, threads: int = 1, optimized: bool = True) -> None:
+    def __init__(self, source: Path | bytes, *, threads: int = 1, optimized: bool = True) -> None:
         """Raises what onnxruntime raises for a graph that it cannot load."""
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
@@ -22,7 +22,10 @@ class Session:
         if not optimized:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         self._session = ort.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
+            source if isinstance(source, bytes) else str(source),
+            options,
+            providers=["CPUExecutionProvider"],
+            enable_fallback=0,
         )  # the fallback prints to stdout and tries the same provider again
         self.outputs: tuple[str, ...] = tuple(output.name for output in self._session.get_outputs())
 

@@ -8,6 +8,7 @@ from whetstone.contract.learning import Finetune
 from whetstone.contract.passes import Pass, Simplify
 from whetstone.contract.pruning import Prune
 from whetstone.contract.quantization import Quantize
+from whetstone.contract.substitution import Substitute
 from workers.engine.passes.adapt import AdaptPass
 from workers.engine.passes.factorize import FactorizePass
 from workers.engine.passes.finetune import FinetunePass
@@ -15,13 +16,16 @@ from workers.engine.passes.graph_pass import GraphPass
 from workers.engine.passes.prune import PrunePass
 from workers.engine.passes.quantize import QuantizePass
 from workers.engine.passes.simplify import SimplifyPass
+from workers.engine.passes.substitute import SubstitutePass
 
 
-def make(config: Pass) -> GraphPass[Any]:
+def make(config: Pass) -> GraphPass[Any]:  # noqa: PLR0911 - one for each kind
     """The pass for these settings."""
     match config:
         case Simplify():
             return SimplifyPass(config)
+        case Substitute():
+            return SubstitutePass(config)
         case Prune():
             return PrunePass(config)
         case Factorize():

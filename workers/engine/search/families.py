@@ -9,6 +9,7 @@ from whetstone.contract.passes import Pass, Simplify
 from whetstone.contract.presets import Family, Preset
 from whetstone.contract.pruning import Granularity, Prune
 from whetstone.contract.quantization import Quantize
+from whetstone.contract.substitution import Substitute
 from workers.engine.search.board import Recipe
 
 
@@ -32,7 +33,7 @@ def _family(config: Pass) -> Family | None:
             return Family.HEADS if config.granularity is Granularity.HEAD else Family.CHANNELS
         case Factorize():
             return Family.FACTORS
-        case Simplify() | Finetune() | Adapt():
+        case Simplify() | Substitute() | Finetune() | Adapt():
             return None
         case _:
             assert_never(config)

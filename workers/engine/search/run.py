@@ -27,10 +27,11 @@ from workers.engine.search.board import Board
 from workers.engine.search.front import least, overrun, value
 from workers.engine.search.keeping import Best, Kept, Place
 from workers.engine.search.kitchen import Kitchen, Made
+from workers.engine.search.known import Known
 from workers.engine.search.learned import Lessons
 from workers.engine.search.prior import Prior
 from workers.engine.search.runtime import applies
-from workers.engine.search.space import Known, proposals
+from workers.engine.search.space import proposals
 from workers.engine.search.trial import Bench
 from workers.engine.targets.processor import OtherWork, usable_cores
 

@@ -1,12 +1,9 @@
 """Which candidates are worth a try, cheap ones first; what comes next depends on what was found."""
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from itertools import chain
 
 from whetstone.contract.jobs import Objective
-from whetstone.contract.passes import Simplify
-from whetstone.contract.presets import GENERAL, Preset
 from whetstone.contract.quantization import (
     Activations,
     ActivationType,
@@ -21,74 +18,33 @@ from whetstone.contract.trials import Proposal
 from workers.engine.graph.graph import Graph
 from workers.engine.graph.layers import Layer, layers_of
 from workers.engine.passes.quantizing.quantizer import STATIC_OPS
-from workers.engine.search.board import Board, Recipe
-from workers.engine.search.families import families_of, precedence
-from workers.engine.search.learned import Lessons, recovered
+from workers.engine.search.board import Recipe
+from workers.engine.search.known import START, Known
+from workers.engine.search.learned import recovered
 from workers.engine.search.runtime import settings_for
 from workers.engine.search.structure import smaller_graphs
+from workers.engine.search.substituted import finished, substitutions
 
 HEAVY = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 FIRST_LAYERS = (1, 3)
 MOST_SENSITIVE = 8
-START: Recipe = (Simplify(),)
 FINISHES = 2
 """How many ways to quantize are tried on a graph that was made smaller: the best ones of the graph that was not."""
-
-Order = Callable[[Iterable[Recipe]], list[Recipe]]
-
-
-@dataclass(frozen=True)
-class Known:
-    """What proposals depend on.
-
-    `graph` gives what a recipe makes of the model; `cores` are those that may be used, one where the measurement says
-    how many threads there are; `lessons` None where nothing can be learned; `order` puts first what did well on the
-    tenant's earlier models, and where they say nothing the `preset` does.
-    """
-
-    graph: Callable[[Recipe], Graph]
-    board: Board
-    has_data: bool
-    cores: int = 1
-    lessons: Lessons | None = None
-    order: Order = list
-    preset: Preset = GENERAL
-
-    def choose(self, recipes: Iterable[Recipe]) -> list[Recipe]:
-        """Those that the preset does not leave out, in the order to try them in."""
-        left = [recipe for recipe in recipes if not families_of(recipe) & {*self.preset.without}]
-        return self.order(sorted(left, key=lambda recipe: precedence(recipe, self.preset)))
-
-    @property
-    def start(self) -> Recipe:
-        """What every recipe begins with: nothing, where the graph was found not to survive being simplified."""
-        failed = self.board.trial(START) is not None and not self.board.seen(START)
-        return () if failed else START
-
-    @property
-    def begun(self) -> Graph:
-        """The graph that every recipe changes, with the names that its layers have there."""
-        return self.graph(self.start)
-
-    def gains(self, recipe: Recipe) -> bool:
-        """Whether it promises more than the graph that nothing was done to."""
-        return self.board.promise(recipe) > (self.board.promise(self.start) or 1.0)
-
-    def static(self, **told: object) -> Recipe:
-        """int8 with ranges from the calibrator of the preset, unless told otherwise."""
-        return *self.start, Quantize.model_validate({"calibrator": self.preset.calibrator, **told})
 
 
 def proposals(known: Known) -> Iterator[Proposal]:
     """Candidates in the order they should be tried. Read lazily: later ones look at what earlier ones came to."""
     yield Proposal(recipe=START)
     yield from _settings(known)
+    yield from map(_plain, substitutions(known))
     yield from map(_plain, _quantized(known))
     if known.board.budget.objective is Objective.SIZE:
         yield from map(_plain, known.choose(_storage(known)))
+    yield from map(_plain, finished(known))
     yield from map(_plain, _smaller(known))
     if known.board.budget.objective is not Objective.SIZE:
         yield from map(_plain, known.choose(_storage(known)))
+    yield from map(_plain, finished(known))
     yield from _settings(known)
 
 
