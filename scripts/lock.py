@@ -3,8 +3,9 @@
     make lock
 
 Everything is resolved once (dev.txt), and the parts are cut from that, so that they agree; bench.txt holds only what
-the scoreboard needs beside it. Toolkits are environments of their own, each resolved alone. torch is pinned to its
-public version: which build of it (CPU, CUDA) is installed is decided where it is installed.
+the scoreboard needs beside it. Toolkits are environments of their own, each resolved alone; those that lie over the
+engine's environment are constrained by its lock file, and hold only what that has not. torch is pinned to its public
+version: which build of it (CPU, CUDA) is installed is decided where it is installed.
 """
 
 import re
@@ -16,6 +17,8 @@ FOLDER = Path(__file__).parents[1] / "requirements"
 PARTS = ("dev", "app", "engine", "bench")
 BESIDE = "bench"
 """Its packages go into a folder beside the environment, which has the others already."""
+
+OVER_ENGINE = "-c ../engine.txt"
 
 TOOLKITS = tuple(f"toolkits/{path.stem}" for path in sorted((FOLDER / "toolkits").glob("*.in")))
 OPTIONS = ("--quiet", "--strip-extras", "--no-header", "--annotation-style=line", "--allow-unsafe")
@@ -32,6 +35,8 @@ def lock(part: str) -> None:
     text = re.sub(r"\s+#.*", "", text)
     if part == BESIDE:
         text = without(text, FOLDER / f"{PARTS[0]}.txt")
+    if OVER_ENGINE in source.read_text():
+        text = without(text, FOLDER / "engine.txt")
     target.write_text(f"# Written by `make lock` from {source.name}.\n{text}")
 
 

@@ -53,7 +53,8 @@ async def upload_model(
     _key: IdempotencyKey = None,
 ) -> ModelRead:
     """Upload a model as the raw request body: an `.onnx` file, a `.zip` of one with its external data, or a file of
-    scikit-learn (skops), XGBoost, LightGBM, Keras, TensorFlow or TFLite.
+    scikit-learn (skops), XGBoost, LightGBM, Keras, TensorFlow or TFLite, or a `.zip` or `.tar` of a folder as
+    transformers or timm save it: `config.json` and safetensors.
     """
     return read(await arrive(request, fleet, KIND, caller, name, filename, wait))
 

@@ -1,19 +1,18 @@
 """Models of frameworks that live in toolkits, from upload to verdict: real API, worker and sandbox."""
 
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 
+from tests.engine.in_toolkit import made_by, needs
 from tests.service import facts
 from whetstone.client import Client
 from whetstone.contract.failures import FailureCode
 from whetstone.contract.passes import Simplify
 from whetstone.contract.toolkits import Toolkit
 from whetstone.errors import UploadRejected
-from workers.engine.toolkits import environments
 
 KERAS = """
 import keras
@@ -28,22 +27,10 @@ keras.Sequential([keras.Input((4,)), keras.layers.Lambda(lambda x: 2 * x)]).save
 """
 
 
-def needs(toolkit: Toolkit) -> pytest.MarkDecorator:
-    missing = not environments.is_built(toolkit)
-    return pytest.mark.skipif(missing, reason=f"the toolkit is not built: {environments.how_to_install(toolkit)}")
-
-
-def made_by(toolkit: Toolkit, script: str, folder: Path) -> Path:
-    """Run the script in the toolkit's Python and in this folder."""
-    command = [str(environments.python_in(environments.place_of(toolkit))), "-I", "-B", "-c", script]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder
-
-
 @needs(Toolkit.TENSORFLOW)
 def test_a_keras_file_is_read_in_its_toolkit_and_delivered(full_client: Client, tmp_path: Path) -> None:
-    made_by(Toolkit.TENSORFLOW, KERAS, tmp_path)
+    (tmp_path / "make.py").write_text(KERAS)
+    made_by(Toolkit.TENSORFLOW, tmp_path / "make.py", tmp_path)
     client = full_client
     model = client.models.upload(tmp_path / "model.keras")
     assert model.facts is not None
@@ -67,7 +54,8 @@ def test_a_keras_file_is_read_in_its_toolkit_and_delivered(full_client: Client, 
 
 @needs(Toolkit.TENSORFLOW)
 def test_a_keras_file_that_holds_code_is_refused(full_client: Client, tmp_path: Path) -> None:
-    made_by(Toolkit.TENSORFLOW, KERAS, tmp_path)
+    (tmp_path / "make.py").write_text(KERAS)
+    made_by(Toolkit.TENSORFLOW, tmp_path / "make.py", tmp_path)
     with pytest.raises(UploadRejected, match="Lambda layer") as refused:
         full_client.models.upload(tmp_path / "lambda.keras")
     assert refused.value.failure.code is FailureCode.UNSAFE_FILE

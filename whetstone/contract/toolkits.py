@@ -7,4 +7,6 @@ class Toolkit(StrEnum):
     """Each is an environment of its own, which a worker has or has not."""
 
     TENSORFLOW = "tensorflow"
+    TRANSFORMERS = "transformers"
+    TIMM = "timm"
     TENSORRT_RTX = "tensorrt-rtx"

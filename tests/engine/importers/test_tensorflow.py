@@ -1,12 +1,12 @@
 """Keras, TensorFlow and TFLite models: imported by their own framework, in its toolkit, or refused for a reason."""
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.engine.in_toolkit import made_by, needs
 from whetstone.contract.failures import FailureCode
 from whetstone.contract.steps import InputRole, InspectModel, Limits, ModelInspected
 from whetstone.contract.toolkits import Toolkit
@@ -21,21 +21,14 @@ from workers.sandbox import Sandbox
 
 TOOLKIT = Toolkit.TENSORFLOW
 SOURCES = Path(__file__).with_name("tensorflow_sources.py")
-needs_toolkit = pytest.mark.skipif(
-    not environments.is_built(TOOLKIT), reason=f"the toolkit is not built: {environments.how_to_install(TOOLKIT)}"
-)
+needs_toolkit = needs(TOOLKIT)
 
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Models of every kind, made by their own framework; SavedModels as archives too."""
     folder = tmp_path_factory.mktemp("sources")
-    python = environments.python_in(environments.place_of(TOOLKIT))
-    command = [str(python), "-I", "-B", str(SOURCES)]
-    done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, check=False, env={"TF_CPP_MIN_LOG_LEVEL": "3"}
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    made_by(TOOLKIT, SOURCES, folder)
     for saved in [path.parent for path in folder.glob("*/saved_model.pb")]:
         shutil.make_archive(str(saved), "zip", folder, saved.name)
         shutil.make_archive(str(saved), "gztar", folder, saved.name)

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 from workers.engine.toolkits.environments import build, python_in
-from workers.engine.toolkits.running import ScriptFailed, run_module
+from workers.engine.toolkits.running import Python, ScriptFailed, run_module
 
 CONFINED = """
 import os, sys
 from pathlib import Path
 from workers.forkserver import _confine
-from workers.engine.toolkits.running import run_module
+from workers.engine.toolkits.running import Python, run_module
 scratch = Path(sys.argv[1])
 _confine(scratch, 2**30, 2**20)
-run_module(Path(sys.argv[2]), "tests.engine.toolkits.told_limits", ("told.json",), scratch, {"TOLD": "1"})
+run_module(Python(Path(sys.argv[2])), "tests.engine.toolkits.told_limits", ("told.json",), scratch, {"TOLD": "1"})
 """
 
 
@@ -46,4 +46,4 @@ def test_limits_are_inherited_and_secrets_are_not(tmp_path: Path, python: Path) 
 
 def test_an_end_without_an_answer_is_told(tmp_path: Path, python: Path) -> None:
     with pytest.raises(ScriptFailed, match=r"No module named tests\.engine\.toolkits\.nowhere"):
-        run_module(python, "tests.engine.toolkits.nowhere", (), tmp_path, {})
+        run_module(Python(python), "tests.engine.toolkits.nowhere", (), tmp_path, {})

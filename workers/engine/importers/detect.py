@@ -6,11 +6,14 @@ from typing import assert_never
 from whetstone.contract.models import Imported
 from workers.engine.graph.graph import Graph
 from workers.engine.importers.archive import only_file, unpack
-from workers.engine.importers.formats import FROM_KERAS, FROM_SAVED_MODEL, FROM_TFLITE, Format, format_of
+from workers.engine.importers.errors import NotOnnx
+from workers.engine.importers.foreign import explained
+from workers.engine.importers.formats import Format, format_of
 from workers.engine.importers.lightgbm_file import compare_lightgbm, read_lightgbm
 from workers.engine.importers.onnx_file import read_onnx
 from workers.engine.importers.sklearn_file import compare_skops, read_skops
 from workers.engine.importers.tensorflow_file import compare_tensorflow, read_tensorflow
+from workers.engine.importers.torch_folder import compare_folder, read_folder
 from workers.engine.importers.xgboost_file import compare_xgboost, read_xgboost
 
 
@@ -22,7 +25,7 @@ def open_model(path: Path, scratch: Path) -> Graph:  # noqa: PLR0911 - one for e
     """
     match file_format := format_of(path):
         case Format.ONNX:
-            return read_onnx(path)
+            return _read_unmarked(path)
         case Format.ONNX_ZIP:
             return read_onnx(only_file("*.onnx", unpack(path, scratch)))
         case Format.SKOPS:
@@ -31,16 +34,19 @@ def open_model(path: Path, scratch: Path) -> Graph:  # noqa: PLR0911 - one for e
             return read_xgboost(path, scratch)
         case Format.LIGHTGBM:
             return read_lightgbm(path, scratch)
-        case Format.KERAS:
-            return read_tensorflow(path, "keras", scratch, FROM_KERAS)
-        case Format.HDF5:
-            return read_tensorflow(path, "hdf5", scratch, FROM_KERAS)
-        case Format.SAVED_MODEL:
-            return read_tensorflow(path, "saved-model", scratch, FROM_SAVED_MODEL)
-        case Format.TFLITE:
-            return read_tensorflow(path, "tflite", scratch, FROM_TFLITE)
+        case Format.KERAS | Format.HDF5 | Format.SAVED_MODEL | Format.TFLITE:
+            return read_tensorflow(path, file_format, scratch)
+        case Format.TRANSFORMERS | Format.TIMM:
+            return read_folder(path, file_format, scratch)
         case _:
             assert_never(file_format)
+
+
+def _read_unmarked(path: Path) -> Graph:
+    try:
+        return read_onnx(path)
+    except NotOnnx as error:
+        raise explained(path, error) from error
 
 
 def compare_with_source(path: Path, graph: Graph, scratch: Path) -> Imported | None:
@@ -59,5 +65,7 @@ def compare_with_source(path: Path, graph: Graph, scratch: Path) -> Imported | N
             return compare_lightgbm(path, graph, scratch)
         case Format.KERAS | Format.HDF5 | Format.SAVED_MODEL | Format.TFLITE:
             return compare_tensorflow(graph, scratch)
+        case Format.TRANSFORMERS | Format.TIMM:
+            return compare_folder(graph, scratch)
         case _:
             assert_never(file_format)

@@ -11,6 +11,10 @@ class InvalidModel(EngineError):
     hint = "Check it with onnx.checker.check_model where it was made, export it again, and upload the whole file."
 
 
+class NotOnnx(InvalidModel):
+    """The file is not ONNX."""
+
+
 class UnsupportedFormat(EngineError):
     """The file is in a format that is not read."""
 

@@ -9,7 +9,7 @@ from workers.engine.graph.graph import Graph, name_of
 from workers.engine.graph.reasons import reason_of
 from workers.engine.graph.storage import stored_bytes
 from workers.engine.graph.tensors import all_nodes, all_tensors, tensor_facts
-from workers.engine.importers.errors import InvalidModel
+from workers.engine.importers.errors import InvalidModel, NotOnnx
 from workers.engine.importers.external import check_external, load_external
 from workers.engine.importers.functions import without_functions
 from workers.engine.importers.operators import check_interface, check_operators, upgraded
@@ -19,9 +19,9 @@ def _parse(path: Path) -> ModelProto:
     try:
         model = onnx.load_model(path, load_external_data=False)
     except Exception as error:  # protobuf says that it cannot be parsed in more than one way
-        raise InvalidModel("The file is not ONNX, or breaks off before its end.") from error
+        raise NotOnnx("The file is not ONNX, or breaks off before its end.") from error
     if not model.opset_import or not model.graph.node:
-        raise InvalidModel("The file is not ONNX: it names no operator version or has no nodes.")
+        raise NotOnnx("The file is not ONNX: it names no operator version or has no nodes.")
     return model
 
 

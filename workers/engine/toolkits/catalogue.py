@@ -7,11 +7,17 @@ from whetstone.contract.toolkits import Toolkit
 
 
 class Facts(NamedTuple):
-    """The formats that it reads, the modules that must be importable in it, and its size once built, in MB."""
+    """The formats that it reads, the modules that must be importable in it, and its size once built, in MB.
+
+    One that lies over the engine's environment has only what that lacks; PyTorch is not installed twice. What is
+    proprietary is installed only by name, by someone who accepts its licence.
+    """
 
     formats: tuple[str, ...]
     modules: tuple[str, ...]
     megabytes: int
+    over_engine: bool = False
+    proprietary: bool = False
 
 
 def facts_of(toolkit: Toolkit) -> Facts:
@@ -19,7 +25,11 @@ def facts_of(toolkit: Toolkit) -> Facts:
         case Toolkit.TENSORFLOW:
             return Facts(("keras", "hdf5", "saved-model", "tflite"), ("tensorflow", "keras", "tf2onnx"), 1700)
         case Toolkit.TENSORRT_RTX:
-            return Facts((), ("tensorrt_rtx",), 330)
+            return Facts((), ("tensorrt_rtx",), 330, proprietary=True)
+        case Toolkit.TRANSFORMERS:
+            return Facts(("transformers",), ("transformers", "onnxscript"), 190, over_engine=True)
+        case Toolkit.TIMM:
+            return Facts(("timm",), ("onnxscript",), 60, over_engine=True)
         case _:
             assert_never(toolkit)
 

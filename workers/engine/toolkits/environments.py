@@ -11,6 +11,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import venv
 from pathlib import Path
@@ -23,6 +24,7 @@ LOCKS = Path(__file__).parents[3] / "requirements" / "toolkits"
 CHECK_SECONDS = 300
 _CHECK = """
 import importlib, sys
+sys.path += filter(None, sys.argv.pop(1).split(":"))
 for name in sys.argv[1:]:
     print(name, getattr(importlib.import_module(name), "__version__", ""))
 """
@@ -49,6 +51,11 @@ def place_of(toolkit: Toolkit) -> Path:
 
 def python_in(place: Path) -> Path:
     return place / "bin" / "python"
+
+
+def beneath(toolkit: Toolkit) -> tuple[Path, ...]:
+    """Where the packages are that a toolkit lies over: the engine's own, for one that does."""
+    return (Path(sysconfig.get_path("purelib")),) if facts_of(toolkit).over_engine else ()
 
 
 def is_built(toolkit: Toolkit) -> bool:
@@ -101,7 +108,8 @@ def check(toolkit: Toolkit) -> str:
     """Import what the toolkit is for, in its own Python. Returns the versions. Raises NotBuilt."""
     if not is_built(toolkit):
         raise NotBuilt(f"It is not built: {how_to_install(toolkit)}")
-    command = [str(python_in(place_of(toolkit))), "-I", "-c", _CHECK, *facts_of(toolkit).modules]
+    engine = ":".join(map(str, beneath(toolkit)))
+    command = [str(python_in(place_of(toolkit))), "-I", "-c", _CHECK, engine, *facts_of(toolkit).modules]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=CHECK_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError) as error:

@@ -4,14 +4,19 @@ import os
 import signal
 import subprocess
 from pathlib import Path
+from typing import NamedTuple
 
 from whetstone.contract.failures import Failure, FailureCode
 from whetstone.contract.toolkits import Toolkit
 from workers.engine.errors import EngineError
-from workers.engine.toolkits.environments import how_to_install, is_built, place_of, python_in
+from workers.engine.toolkits.environments import beneath, how_to_install, is_built, place_of, python_in
 
 ROOT = Path(__file__).parents[3]
-START = "import runpy, sys; sys.path.append(sys.argv.pop(1)); runpy.run_module(sys.argv.pop(1), run_name='__main__')"
+START = """
+import runpy, sys
+sys.path += sys.argv.pop(1).split(":")
+runpy.run_module(sys.argv.pop(1), run_name="__main__")
+"""
 LOG = "log.txt"
 TAIL = 2000
 OUT_OF_MEMORY = ("MemoryError", "bad_alloc", "OOM when allocating", "Cannot allocate memory")
@@ -38,21 +43,31 @@ class ScriptFailed(EngineError):
     hint = "Run the model in its own framework: it should end in the same way there."
 
 
-def python_of(toolkit: Toolkit, instead: str) -> Path:
+class Python(NamedTuple):
+    """An interpreter, and where it finds what its own environment lacks."""
+
+    executable: Path
+    beside: tuple[Path, ...] = (ROOT,)
+
+
+def python_of(toolkit: Toolkit, instead: str) -> Python:
     """The Python of the toolkit. Raises ToolkitMissing, whose hint ends in what can be done `instead`."""
     if not is_built(toolkit):
         raise ToolkitMissing(toolkit, instead)
-    return python_in(place_of(toolkit))
+    return Python(python_in(place_of(toolkit)), (ROOT, *beneath(toolkit)))
 
 
-def run_module(python: Path, module: str, arguments: tuple[str, ...], folder: Path, variables: dict[str, str]) -> None:
+def run_module(
+    python: Python, module: str, arguments: tuple[str, ...], folder: Path, variables: dict[str, str]
+) -> None:
     """Run it in `folder`, which gets its output too; limits and time are those of the process that calls.
 
     It sees nothing of the engine's environment but `variables` and where programs are found. Raises ScriptFailed, and
     MemoryError when it ran out of memory.
     """
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ}
-    command = [str(python), "-I", "-B", "-c", START, str(ROOT), module, *arguments]
+    beside = ":".join(map(str, python.beside))
+    command = [str(python.executable), "-I", "-B", "-c", START, beside, module, *arguments]
     with (folder / LOG).open("wb") as log:
         done = subprocess.run(
             command,

@@ -8,7 +8,7 @@ import onnx
 import tensorflow as tf
 import tf2onnx
 
-from workers.engine.toolkits.converters.tensorflow_models.model import FIXED, OPSET, Model, Refused, Tensor
+from workers.engine.toolkits.converters.model import FIXED, OPSET, Model, Refused, Tensor
 
 
 def of_function(

@@ -9,8 +9,8 @@ import h5py
 import keras
 import tensorflow as tf
 
+from workers.engine.toolkits.converters.model import Model, Refused, first_line
 from workers.engine.toolkits.converters.tensorflow_models.functions import of_function
-from workers.engine.toolkits.converters.tensorflow_models.model import Model, Refused, first_line
 
 INSTEAD = "Save the network without it, or export it where it was made: model.export('model.onnx', format='onnx')."
 RUNS_CODE = {"Lambda", "__lambda__", "TorchModuleWrapper", "TFSMLayer", "JaxLayer", "FlaxLayer"}

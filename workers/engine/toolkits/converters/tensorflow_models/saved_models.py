@@ -9,8 +9,8 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import op_def_registry
 
+from workers.engine.toolkits.converters.model import Model, Refused, first_line
 from workers.engine.toolkits.converters.tensorflow_models.functions import of_function
-from workers.engine.toolkits.converters.tensorflow_models.model import Model, Refused, first_line
 
 INSTEAD = "Convert it where it was made: python -m tf2onnx.convert --saved-model FOLDER --opset 18 --output model.onnx."
 SIGNED = "Save it with one: model.export(folder) in Keras, or tf.saved_model.save(model, folder, signatures=function)."

@@ -8,7 +8,7 @@ import onnx
 import tensorflow as tf
 import tf2onnx
 
-from workers.engine.toolkits.converters.tensorflow_models.model import OPSET, Model, Refused, Tensor, first_line
+from workers.engine.toolkits.converters.model import OPSET, Model, Refused, Tensor, first_line
 
 INSTEAD = "Convert it where it was made: python -m tf2onnx.convert --tflite FILE --opset 18 --output model.onnx."
 
