@@ -30,7 +30,7 @@ def offers(target: Target) -> bool:
     if toolkit is not None and not is_built(toolkit):
         return False
     match target:
-        case Target.ONNXRUNTIME_CPU | Target.OPENVINO_CPU:
+        case Target.ONNXRUNTIME_CPU | Target.ONNXRUNTIME_CPU_ORT | Target.OPENVINO_CPU:
             return True
         case Target.OPENVINO_CPU_BF16:
             return computes_bf16()

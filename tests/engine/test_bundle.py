@@ -62,7 +62,7 @@ def figures(said: str, name: str) -> list[float]:
     return [float(number) for number in re.findall(r"-?\d+\.\d+", line.removeprefix(name))]
 
 
-@pytest.mark.parametrize("target", [Target.ONNXRUNTIME_CPU, Target.OPENVINO_CPU])
+@pytest.mark.parametrize("target", [Target.ONNXRUNTIME_CPU, Target.ONNXRUNTIME_CPU_ORT, Target.OPENVINO_CPU])
 def test_what_was_measured_can_be_measured_again(tmp_path: Path, target: Target) -> None:
     done, report = run(tmp_path, halved(), target=target)
     folder = unpacked(tmp_path, done, report)
@@ -136,6 +136,7 @@ def test_the_configuration_for_triton(tmp_path: Path) -> None:
         'output { name: "logits" data_type: TYPE_FP32 dims: [ -1, 10 ] }',
     ]
     scalar = TensorFacts(name='a"b', dtype="int64", shape=())
+    assert config(Target.ONNXRUNTIME_CPU_ORT, (scalar,), ()) is None
     text = config(Target.OPENVINO_CPU_BF16, (scalar,), ())
     assert text is not None
     assert 'input { name: "a\\"b" data_type: TYPE_INT64 dims: [ 1 ] reshape: { shape: [ ] } }' in text

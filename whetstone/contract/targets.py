@@ -13,6 +13,7 @@ class Target(StrEnum):
     """Every target the service knows. Which ones can be used now depends on the workers: `GET /v1/targets`."""
 
     ONNXRUNTIME_CPU = "onnxruntime/cpu"
+    ONNXRUNTIME_CPU_ORT = "onnxruntime/cpu/ort"
     OPENVINO_CPU = "openvino/cpu"
     OPENVINO_CPU_BF16 = "openvino/cpu/bf16"
     TENSORRT_RTX_SM86 = "tensorrt-rtx/sm86"
@@ -83,7 +84,7 @@ class TargetRead(Contract):
 def hardware_of(target: Target) -> HardwareClass:
     """The hardware class whose workers can run this target, or build for it where it is only built."""
     match target:
-        case Target.ONNXRUNTIME_CPU | Target.OPENVINO_CPU | Target.OPENVINO_CPU_BF16:
+        case Target.ONNXRUNTIME_CPU | Target.ONNXRUNTIME_CPU_ORT | Target.OPENVINO_CPU | Target.OPENVINO_CPU_BF16:
             return HardwareClass.CPU
         case Target.TENSORRT_RTX_SM86 | Target.TENSORRT_RTX_SM89 | Target.TENSORRT_RTX_SM120:
             return HardwareClass.CPU
@@ -92,7 +93,7 @@ def hardware_of(target: Target) -> HardwareClass:
 def toolkit_of(target: Target) -> Toolkit | None:
     """The toolkit that a worker needs to deliver for this target; None where the engine's own environment does."""
     match target:
-        case Target.ONNXRUNTIME_CPU | Target.OPENVINO_CPU | Target.OPENVINO_CPU_BF16:
+        case Target.ONNXRUNTIME_CPU | Target.ONNXRUNTIME_CPU_ORT | Target.OPENVINO_CPU | Target.OPENVINO_CPU_BF16:
             return None
         case Target.TENSORRT_RTX_SM86 | Target.TENSORRT_RTX_SM89 | Target.TENSORRT_RTX_SM120:
             return Toolkit.TENSORRT_RTX

@@ -26,8 +26,14 @@ OFFERED = [
             not {"avx512_bf16", "amx_bf16"} & processor.cpu_flags(), reason="the processor has no bfloat16"
         ),
     ),
+    Target.ONNXRUNTIME_CPU_ORT,
 ]
-CLOSE = {Target.ONNXRUNTIME_CPU: 1e-6, Target.OPENVINO_CPU: 1e-4, Target.OPENVINO_CPU_BF16: 0.1}
+CLOSE = {
+    Target.ONNXRUNTIME_CPU: 1e-6,
+    Target.ONNXRUNTIME_CPU_ORT: 1e-6,
+    Target.OPENVINO_CPU: 1e-4,
+    Target.OPENVINO_CPU_BF16: 0.1,
+}
 
 
 @pytest.fixture
@@ -101,6 +107,15 @@ def test_onnxruntime_delivers_the_very_bytes(tmp_path: Path) -> None:
     assert file.read_bytes() == (tmp_path / "model.onnx").read_bytes()
 
 
+def test_an_ort_file_is_optimized_for_any_processor(tmp_path: Path) -> None:
+    target = Target.ONNXRUNTIME_CPU_ORT
+    file = delivered(target, models.cnn(), tmp_path)
+    assert file.read_bytes()[4:8] == b"ORTM"
+    ops = {operator.op for operator in runtime_for(target).operators(file, images(1), 1, tmp_path)}
+    assert "FusedConv" in ops
+    assert "ReorderOutput" not in ops
+
+
 def test_openvino_delivers_the_same_bytes_each_time(tmp_path: Path) -> None:
     archives = []
     for name in ("one", "two"):
@@ -122,6 +137,7 @@ def test_openvino_keeps_full_precision_in_the_file(tmp_path: Path) -> None:
     ("target", "unit", "precision"),
     [
         (Target.ONNXRUNTIME_CPU, "CPUExecutionProvider", "f32"),
+        (Target.ONNXRUNTIME_CPU_ORT, "CPUExecutionProvider", "f32"),
         (Target.OPENVINO_CPU, "CPU", "f32"),
         pytest.param(Target.OPENVINO_CPU_BF16, "CPU", "bf16", marks=OFFERED[2].marks),  # type: ignore[union-attr]
     ],
@@ -168,8 +184,9 @@ def test_an_operator_openvino_lacks_is_named(tmp_path: Path) -> None:
 
 def test_one_file_cannot_hold_external_weights(tmp_path: Path) -> None:
     (tmp_path / "model.onnx.data").touch()
-    with pytest.raises(TargetBuildFailed, match="2 GiB"):
-        delivered(Target.ONNXRUNTIME_CPU, models.cnn(), tmp_path)
+    for target in (Target.ONNXRUNTIME_CPU, Target.ONNXRUNTIME_CPU_ORT):
+        with pytest.raises(TargetBuildFailed, match="2 GiB"):
+            delivered(target, models.cnn(), tmp_path)
 
 
 @pytest.mark.usefixtures("no_bf16")
@@ -182,7 +199,12 @@ def test_bf16_is_refused_where_it_would_be_emulated(tmp_path: Path) -> None:
 def test_names_of_delivered_files() -> None:
     names = {delivered_name(target) for target in Target}
     engines = {f"tensorrt-rtx-{capability}.engine" for capability in ("sm86", "sm89", "sm120")}
-    assert names == engines | {"onnxruntime-cpu.onnx", "openvino-cpu.zip", "openvino-cpu-bf16.zip"}
+    assert names == engines | {
+        "onnxruntime-cpu.onnx",
+        "onnxruntime-cpu-ort.ort",
+        "openvino-cpu.zip",
+        "openvino-cpu-bf16.zip",
+    }
 
 
 def test_the_useful_line_of_a_long_message() -> None:

@@ -12,20 +12,25 @@ TYPES = {
     "int8": "INT8", "int16": "INT16", "int32": "INT32", "int64": "INT64",
     "uint8": "UINT8", "uint16": "UINT16", "uint32": "UINT32", "uint64": "UINT64",
 }  # fmt: skip
-FILES = {"onnxruntime": "model.onnx", "openvino": "model.xml"}
+FILES = {
+    Target.ONNXRUNTIME_CPU: "model.onnx",
+    Target.OPENVINO_CPU: "model.xml",
+    Target.OPENVINO_CPU_BF16: "model.xml",
+}
+"""What Triton has a backend for."""
 
 
 def config(target: Target, inputs: tuple[TensorFacts, ...], outputs: tuple[TensorFacts, ...]) -> str | None:
-    """`config.pbtxt`; None where Triton has no type for a tensor. Batches are an axis like any other: what is written
-    holds for every model, and Triton gathers none by itself.
+    """`config.pbtxt`; None where Triton has no backend for the target or no type for a tensor. Batches are an axis like
+    any other: what is written holds for every model, and Triton gathers none by itself.
     """
-    if any(tensor.dtype not in TYPES for tensor in (*inputs, *outputs)):
+    if target not in FILES or any(tensor.dtype not in TYPES for tensor in (*inputs, *outputs)):
         return None
     return (
         f"name: {json.dumps(stem_of(target))}\n"
         f"backend: {json.dumps(target.runtime)}\n"
         "max_batch_size: 0\n"
-        f"default_model_filename: {json.dumps(FILES[target.runtime])}\n"
+        f"default_model_filename: {json.dumps(FILES[target])}\n"
         f"{_tensors('input', inputs)}{_tensors('output', outputs)}"
     )
 

@@ -17,6 +17,10 @@ def runtime_for(target: Target, settings: RuntimeSettings = AS_USUAL) -> Runtime
             from workers.engine.targets.onnxruntime_cpu import OnnxRuntimeCpu  # noqa: PLC0415
 
             return OnnxRuntimeCpu(settings)
+        case Target.ONNXRUNTIME_CPU_ORT:
+            from workers.engine.targets.onnxruntime_ort import OnnxRuntimeOrt  # noqa: PLC0415
+
+            return OnnxRuntimeOrt(settings)
         case Target.OPENVINO_CPU:
             from workers.engine.targets.openvino_cpu import OpenVinoCpu, Precision  # noqa: PLC0415
 
@@ -38,7 +42,7 @@ def builder_for(target: Target) -> Builder | None:
             from workers.engine.targets.tensorrt_rtx import TensorRtRtx  # noqa: PLC0415
 
             return TensorRtRtx(target.value.partition("/")[2])
-        case Target.ONNXRUNTIME_CPU | Target.OPENVINO_CPU | Target.OPENVINO_CPU_BF16:
+        case Target.ONNXRUNTIME_CPU | Target.ONNXRUNTIME_CPU_ORT | Target.OPENVINO_CPU | Target.OPENVINO_CPU_BF16:
             return None
         case _:
             assert_never(target)

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -48,21 +48,20 @@ class OnnxRuntimeCpu:
         self._settings = settings
 
     def convert(self, onnx: Path, artifact: Path) -> None:
-        if onnx.with_name(f"{onnx.name}.data").exists():
-            raise TargetBuildFailed("The model is larger than 2 GiB, more than one ONNX file can hold.")
+        require_one_file(onnx)
         shutil.copyfile(onnx, artifact)
 
     def unpack(self, artifact: Path, folder: Path) -> Path:  # noqa: ARG002
         return artifact
 
     def load(self, file: Path, threads: int) -> Session:
-        return OrtSession(_open(file, session_options(threads, self._settings)), self._settings.streams or 1)
+        return OrtSession(open_session(file, session_options(threads, self._settings)), self._settings.streams or 1)
 
     def operators(self, file: Path, inputs: Arrays, threads: int, scratch: Path) -> tuple[OperatorTime, ...]:
         options = session_options(threads, self._settings)
         options.enable_profiling = True
         options.profile_file_prefix = str(scratch / "profile")
-        session = _open(file, options)
+        session = open_session(file, options)
         feed = contiguous(inputs)
         for _ in range(1 + PROFILED_RUNS):
             session.run(None, feed)
@@ -106,9 +105,16 @@ def session_options(threads: int, settings: RuntimeSettings) -> Any:
     return options
 
 
-def _open(file: Path, options: Any) -> Any:
+def require_one_file(onnx: Path) -> None:
+    """Raises: TargetBuildFailed."""
+    if onnx.with_name(f"{onnx.name}.data").exists():
+        raise TargetBuildFailed("The model is larger than 2 GiB, more than one ONNX file can hold.")
+
+
+def open_session(file: Path, options: Any, without: Sequence[str] = ()) -> Any:
+    """A session on the CPU, of whose optimizers some are left out. Raises: TargetBuildFailed, ProviderFellBack."""
     try:
-        session = ort.InferenceSession(str(file), options, providers=[PROVIDER])
+        session = ort.InferenceSession(str(file), options, providers=[PROVIDER], disabled_optimizers=list(without))
     except Exception as error:  # onnxruntime's exceptions share no base class but this
         raise TargetBuildFailed(f"onnxruntime cannot load the model: {first_line(error)}") from error
     if session.get_providers() != [PROVIDER]:
