@@ -10,7 +10,17 @@ from typing import Annotated
 
 import typer
 
-from whetstone import cli_audit, cli_members, cli_provenance, cli_tune, cli_usage, cli_webhooks, config, show
+from whetstone import (
+    cli_audit,
+    cli_datasets,
+    cli_members,
+    cli_provenance,
+    cli_tune,
+    cli_usage,
+    cli_webhooks,
+    config,
+    show,
+)
 from whetstone.client import DEFAULT_URL, Client, log_in
 from whetstone.contract.jobs import Assurance, Budget, JobSpec, Measurement, Objective, Recipe
 from whetstone.contract.learning import Finetune
@@ -22,6 +32,7 @@ from whetstone.contract.quantization import Activations, Quantize
 from whetstone.contract.reports import ReportForm
 from whetstone.contract.search import Limit, Search
 from whetstone.contract.targets import Target
+from whetstone.declaring import PreprocessingOption
 from whetstone.errors import ApiError, JobFailed, NotLoggedIn, Unreachable, UploadRejected, WhetstoneError
 from whetstone.ordering import (
     RESULTS,
@@ -44,7 +55,6 @@ from whetstone.ordering import (
     model_given,
     order,
     passes_given,
-    preprocessing_given,
     print_estimate,
     print_report,
     scenarios_given,
@@ -54,10 +64,9 @@ from whetstone.printing import AsJson, out, print_all, print_row
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 models = typer.Typer(no_args_is_help=True, help="Upload and list models.")
-datasets = typer.Typer(no_args_is_help=True, help="Upload and list datasets.")
 jobs = typer.Typer(no_args_is_help=True, help="List, show, follow, finish and cancel jobs.")
 app.add_typer(models, name="models")
-app.add_typer(datasets, name="datasets")
+app.add_typer(cli_datasets.app, name="datasets")
 app.add_typer(jobs, name="jobs")
 app.add_typer(cli_webhooks.app, name="webhooks")
 app.add_typer(cli_members.keys, name="keys")
@@ -73,9 +82,6 @@ app.command("signing-keys")(cli_provenance.print_signing_keys)
 
 File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
 Name = Annotated[str | None, typer.Option(help="what to call it; the file's name if left out")]
-PreprocessingOption = Annotated[
-    Path | None, typer.Option(exists=True, dir_okay=False, help="JSON file that says how images or a table are read")
-]
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="the job's id, job_…")]
 
 
@@ -131,30 +137,6 @@ def list_models(as_json: AsJson = False) -> None:
         print_all(client.models.list(), ("id", "name", "state", "size", "created_at"), as_json)
 
 
-@datasets.command("upload")
-def upload_dataset(
-    file: File, name: Name = None, preprocessing: PreprocessingOption = None, as_json: AsJson = False
-) -> None:
-    """Upload an .npz of arrays named after the model's inputs, and `labels`; or, with --preprocessing, images in class
-    folders in a .zip or .tar, or a .csv or .parquet table. Waits until it has been inspected.
-    """
-    how = preprocessing_given(preprocessing)
-    with config.connect() as client, show.upload_bar(err, file) as on_bytes:
-        if how is None:
-            row = client.datasets.upload(file, name, on_bytes)
-        else:
-            row = client.datasets.read(file, how, name, on_bytes)
-    detail = ", ".join(f"{count} {split}" for split, count in row.facts.splits.items()) if row.facts else ""
-    print_row(row, f"{row.id}  {row.name}  {detail}", as_json)
-
-
-@datasets.command("list")
-def list_datasets(as_json: AsJson = False) -> None:
-    """All datasets, newest first."""
-    with config.connect() as client:
-        print_all(client.datasets.list(), ("id", "name", "state", "size", "created_at"), as_json)
-
-
 RecipeOption = Annotated[Path | None, typer.Option(exists=True, help="JSON file with a list of passes")]
 PruneOption = Annotated[float | None, typer.Option(min=0, max=1, help="share of channels to cut")]
 FinetuneOption = Annotated[int | None, typer.Option(min=1, help="epochs of training on the labels")]
@@ -170,6 +152,7 @@ MoneyOption = Annotated[float | None, typer.Option(min=0.0001, help="what search
 def estimate(
     model: ModelOption,
     data: DataOption = None,
+    preprocessing: PreprocessingOption = None,
     target: TargetOption = None,
     recipe: RecipeOption = None,
     prune: PruneOption = None,
@@ -187,7 +170,7 @@ def estimate(
 ) -> None:
     """What `optimize` would take, and whether each target can be reached; orders nothing. Exit code 1: none can."""
     with config.connect() as client:
-        dataset_id = dataset_given(client, data)
+        dataset_id = dataset_given(client, data, preprocessing)
         spec = JobSpec(
             model_id=model_given(client, model),
             dataset_id=dataset_id,
@@ -205,6 +188,7 @@ def estimate(
 def optimize(
     model: ModelOption,
     data: DataOption = None,
+    preprocessing: PreprocessingOption = None,
     target: TargetOption = None,
     recipe: RecipeOption = None,
     prune: PruneOption = None,
@@ -239,7 +223,7 @@ def optimize(
     for --minutes at most.
     """
     with config.connect() as client:
-        dataset_id = dataset_given(client, data)
+        dataset_id = dataset_given(client, data, preprocessing)
         spec = JobSpec(
             model_id=model_given(client, model),
             dataset_id=dataset_id,

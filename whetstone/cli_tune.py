@@ -11,6 +11,7 @@ from whetstone import config
 from whetstone.contract.jobs import Budget, JobSpec, Measurement, Objective
 from whetstone.contract.targets import Target
 from whetstone.contract.tuning import Pruner, Quantity, Sampler, Tune
+from whetstone.declaring import PreprocessingOption
 from whetstone.ordering import (
     RESULTS,
     BatchOption,
@@ -46,6 +47,7 @@ def tune(
         ),
     ],
     data: DataOption = None,
+    preprocessing: PreprocessingOption = None,
     target: TargetOption = None,
     by: Annotated[list[Quantity] | None, typer.Option(help="what trials are judged by; the first decides")] = None,
     sampler: Annotated[Sampler, typer.Option(help="how values are chosen")] = Sampler.TPE,
@@ -80,7 +82,7 @@ def tune(
     )
     with config.connect() as client:
         spec = JobSpec(
-            dataset_id=dataset_given(client, data),
+            dataset_id=dataset_given(client, data, preprocessing),
             model_id=model_given(client, model),
             plan=plan,
             targets=tuple(target or [Target.ONNXRUNTIME_CPU]),

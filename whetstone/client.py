@@ -230,7 +230,7 @@ class Datasets(Uploads[DatasetRead]):
         name: str | None = None,
         on_bytes: OnBytes | None = None,
     ) -> DatasetRead:
-        """Upload images in class folders (.zip, .tar) or a table (.csv, .parquet), and say how samples are made of it.
+        """Upload images, recordings or texts in a .zip or .tar, a table or an .npy, and say how samples are made of it.
         Raises UploadRejected, ApiError.
         """
         return self.upload(path, name, on_bytes, preprocessing=preprocessing.model_dump_json(exclude_none=True))

@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from pydantic import TypeAdapter, ValidationError
@@ -10,6 +10,7 @@ from rich.console import Console
 
 from whetstone import show
 from whetstone.client import Client
+from whetstone.contract.datasets import DatasetRead
 from whetstone.contract.estimates import JobEstimate
 from whetstone.contract.jobs import JobSpec, Objective
 from whetstone.contract.passes import Pass
@@ -17,6 +18,7 @@ from whetstone.contract.preprocessing import Preprocessing
 from whetstone.contract.reports import JobReport, VerdictKind
 from whetstone.contract.scenarios import Scenario
 from whetstone.contract.targets import Target
+from whetstone.declaring import as_one_file, preprocessing_given
 from whetstone.printing import out, print_row
 
 err = Console(stderr=True)
@@ -32,7 +34,7 @@ class Exit(IntEnum):
 
 
 ModelOption = Annotated[str, typer.Argument(metavar="MODEL", help="a file, or the id of an uploaded model")]
-DataOption = Annotated[str | None, typer.Option(help="a .npz file, or the id of an uploaded dataset")]
+DataOption = Annotated[str | None, typer.Option(help="a file or a folder, or the id of an uploaded dataset")]
 TargetOption = Annotated[list[Target] | None, typer.Option(help="where it must run; may be repeated")]
 BatchOption = Annotated[int, typer.Option(min=1, help="batch that is measured")]
 ShapeOption = Annotated[
@@ -54,19 +56,30 @@ RESULTS = Path("whetstone-results")
 
 
 def model_given(client: Client, given: str) -> str:
-    return given if given.startswith("mdl_") else _upload(client, Path(given), "model")
-
-
-def dataset_given(client: Client, given: str | None) -> str | None:
-    return given if given is None or given.startswith("dat_") else _upload(client, Path(given), "dataset")
-
-
-def _upload(client: Client, path: Path, what: str) -> str:
+    if given.startswith("mdl_"):
+        return given
+    path = Path(given)
     if not path.is_file():
         raise typer.BadParameter(f"there is no file {path}")
-    uploads: Any = client.models if what == "model" else client.datasets
     with show.upload_bar(err, path) as on_bytes:
-        return str(uploads.upload(path, None, on_bytes).id)
+        return client.models.upload(path, None, on_bytes).id
+
+
+def dataset_given(client: Client, given: str | None, preprocessing: str | None = None) -> str | None:
+    """The id of a dataset, which is uploaded where a file or a folder is given."""
+    how = preprocessing_given(preprocessing)
+    if given is None or given.startswith("dat_"):
+        if how is not None:
+            raise typer.BadParameter("--preprocessing says how a file is read: give --data a file or folder with it")
+        return given
+    return upload_dataset(client, Path(given), how).id
+
+
+def upload_dataset(client: Client, path: Path, how: Preprocessing | None, name: str | None = None) -> DatasetRead:
+    with as_one_file(path) as file, show.upload_bar(err, file) as on_bytes:
+        if how is None:
+            return client.datasets.upload(file, name, on_bytes)
+        return client.datasets.read(file, how, name, on_bytes)
 
 
 def passes_given(recipe: Path) -> tuple[Pass, ...]:
@@ -75,16 +88,6 @@ def passes_given(recipe: Path) -> tuple[Pass, ...]:
         return TypeAdapter(tuple[Pass, ...]).validate_json(recipe.read_bytes())
     except ValidationError as error:
         raise typer.BadParameter(f"{recipe}: {error}") from error
-
-
-def preprocessing_given(file: Path | None) -> Preprocessing | None:
-    """How images or a table are read, in a JSON file."""
-    if file is None:
-        return None
-    try:
-        return TypeAdapter[Preprocessing](Preprocessing).validate_json(file.read_bytes())
-    except ValidationError as error:
-        raise typer.BadParameter(f"{file}: {error}") from error
 
 
 def shapes_given(given: list[str]) -> dict[str, tuple[int, ...]]:

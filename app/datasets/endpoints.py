@@ -55,8 +55,9 @@ async def upload_dataset(
     name: Annotated[DisplayName | None, Query(description="what to call it; the file's name if left out")] = None,
     _key: IdempotencyKey = None,
 ) -> DatasetRead:
-    """Upload a dataset as the raw request body: an `.npz` of arrays named after the inputs, and `labels`; or, with
-    `preprocessing`, images in class folders in a `.zip` or `.tar`, or a `.csv` or `.parquet` table.
+    """Upload a dataset as the raw request body: an `.npz` or `.h5` of arrays named after the inputs, and `labels`; or,
+    with `preprocessing`, images or recordings in class folders or JSON lines with their tokenizer in a `.zip` or
+    `.tar`, a `.csv`, `.parquet` or `.arrow` table, or an `.npy`.
     """
     return read(await arrive(request, fleet, KIND, caller, name, filename, wait, preprocessing))
 

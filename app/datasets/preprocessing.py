@@ -1,4 +1,4 @@
-"""What an upload declares of a file of images or a table: JSON in the query, as the body is the file."""
+"""What an upload declares of its file: JSON in the query, as the body is the file."""
 
 from typing import Annotated
 
@@ -10,14 +10,14 @@ from whetstone.contract.preprocessing import Preprocessing
 from whetstone.contract.problems import FieldProblem
 
 _ADAPTER: TypeAdapter[Preprocessing] = TypeAdapter(Preprocessing)
-_KINDS = ("images", "table")
+_TAGS = ("images", "table", "texts", "recordings", "array", "raw", "log_mel")
 
 
 class InvalidPreprocessing(AppError):
-    """`preprocessing` does not say how images or a table are read."""
+    """`preprocessing` does not say how the file is read."""
 
     code, status = "invalid_preprocessing", 422
-    hint = "It is JSON of the schema `Images` or `Table`; see /docs."
+    hint = "It is JSON of the schema `Images`, `Table`, `Texts`, `Recordings` or `SingleArray`; see /docs."
 
 
 def read_preprocessing(
@@ -25,7 +25,7 @@ def read_preprocessing(
         str | None,
         Query(
             max_length=32_000,
-            description="how images or a table are read: JSON of the schema `Images` or `Table`",
+            description="how the file is read: JSON of `Images`, `Table`, `Texts`, `Recordings` or `SingleArray`",
             examples=['{"kind": "images", "input": "image", "height": 224, "width": 224}'],
         ),
     ] = None,
@@ -42,10 +42,10 @@ PreprocessingDep = Annotated[Preprocessing | None, Depends(read_preprocessing)]
 
 
 def _fields(error: ValidationError) -> list[FieldProblem]:
-    """Without the name of the kind, which pydantic puts before each field."""
+    """Without the names of kinds, which pydantic puts before their fields."""
     return [
         FieldProblem(
-            field="/".join(("preprocessing", *(str(part) for part in item["loc"] if part not in _KINDS))),
+            field="/".join(("preprocessing", *(str(part) for part in item["loc"] if part not in _TAGS))),
             message=item["msg"],
         )
         for item in error.errors()

@@ -25,8 +25,9 @@ from tests.service.actors import new_tenant
 from whetstone.client import Client
 from whetstone.contract.datasets import Split
 from whetstone.contract.failures import FailureCode
+from whetstone.contract.labels import TableLabel
 from whetstone.contract.passes import Simplify
-from whetstone.contract.preprocessing import Channels, Images, Table, TableInput, TableLabel
+from whetstone.contract.preprocessing import Channels, Images, Table, TableInput
 from whetstone.contract.quantization import Quantize
 from whetstone.errors import Invalid, UploadRejected
 

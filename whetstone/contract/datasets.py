@@ -39,7 +39,7 @@ class DatasetFacts(Contract):
 
 
 class DatasetRead(Contract):
-    """A dataset as the API shows it. `preprocessing` is what was declared when it was uploaded; an .npz needs none."""
+    """A dataset as the API shows it. `preprocessing` is what was declared at its upload; an .npz or .h5 needs none."""
 
     id: DatasetRef
     name: str

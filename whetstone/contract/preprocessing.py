@@ -1,14 +1,16 @@
-"""How the samples of a dataset are made from a file of images or a table: declared once, applied in every step."""
+"""How the samples of a dataset are made from its file: declared once, applied in every step."""
 
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from whetstone.contract.labels import Column, TableLabel
+from whetstone.contract.recordings import Recordings
+from whetstone.contract.texts import Texts
 from whetstone.contract.types import Contract, TensorName
 
 Pixels = Annotated[int, Field(ge=1, le=4096)]
-Column = Annotated[str, Field(min_length=1, max_length=500)]
 
 
 class Channels(StrEnum):
@@ -106,22 +108,11 @@ class TableInput(Contract):
         return self
 
 
-class LabelKind(StrEnum):
-    """Classes are whole numbers from 0, or names, which count from 0 in their order; values are real numbers."""
-
-    CLASS = "class"
-    VALUE = "value"
-
-
-class TableLabel(Contract):
-    column: Column
-    kind: LabelKind = LabelKind.CLASS
-
-
 class Table(Contract):
-    """A .csv (UTF-8, with a header) or .parquet file, one sample a row. Columns that nothing names are not read.
+    """A .csv (UTF-8, with a header), .parquet or .arrow file, one sample a row.
 
-    `split` is a column that says `train`, `calibration` or `test`; without it splits are made.
+    Columns that nothing names are not read. `split` is a column that says `train`, `calibration` or `test`; without it
+    splits are made.
     """
 
     kind: Literal["table"] = "table"
@@ -138,4 +129,11 @@ class Table(Contract):
         return self
 
 
-Preprocessing = Annotated[Images | Table, Field(discriminator="kind")]
+class SingleArray(Contract):
+    """An .npy file: the array of one input, a sample a row."""
+
+    kind: Literal["array"] = "array"
+    input: TensorName
+
+
+Preprocessing = Annotated[Images | Table | Texts | Recordings | SingleArray, Field(discriminator="kind")]

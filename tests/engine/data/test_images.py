@@ -132,7 +132,7 @@ def test_formats(tmp_path: Path, form: str) -> None:
 
 
 WRONG: dict[str, tuple[dict[str, bytes], str]] = {
-    "nothing": ({}, "0 images"),
+    "nothing": ({}, "0 files"),
     "no image": ({"a/1.png": b"text"}, "'a/1.png' cannot be read"),
     "a broken image": ({"a/1.png": image(size=(64, 64))[:-40]}, "'a/1.png' cannot be read"),
     "a format that may run code": ({"a/1.eps": b"%!PS-Adobe-3.0 EPSF-3.0\n"}, "cannot be read"),

@@ -10,7 +10,8 @@ from pyarrow import parquet
 from pydantic import ValidationError
 
 from whetstone.contract.datasets import Split
-from whetstone.contract.preprocessing import LabelKind, NumberType, Table, TableInput, TableLabel
+from whetstone.contract.labels import LabelKind, TableLabel
+from whetstone.contract.preprocessing import NumberType, Table, TableInput
 from workers.engine.data import tables
 from workers.engine.data.errors import InvalidDataset
 from workers.engine.data.samples import Samples, open_dataset
@@ -54,7 +55,15 @@ def everything(samples: Samples) -> dict[str, np.ndarray[Any, Any]]:
     return found | {"labels": np.concatenate([batch.required_labels for batch in batches])}
 
 
-@pytest.fixture(params=[as_csv, as_parquet])
+def as_arrow(tmp_path: Path, content: dict[str, Any]) -> Path:
+    path = tmp_path / "d.arrow"
+    table = pa.table(content)
+    with pa.ipc.new_file(path, table.schema) as file:
+        file.write_table(table, max_chunksize=30)
+    return path
+
+
+@pytest.fixture(params=[as_csv, as_parquet, as_arrow])
 def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     made: Path = request.param(tmp_path, columns())
     return made
@@ -127,7 +136,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("write", [as_csv, as_parquet])
+@pytest.mark.parametrize("write", [as_csv, as_parquet, as_arrow])
 @pytest.mark.parametrize("name", WRONG)
 def test_what_is_wrong_is_named(tmp_path: Path, write: Any, name: str) -> None:
     changed, told = WRONG[name]
@@ -150,7 +159,15 @@ def test_an_unknown_split(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"age\n", b"PAR1" + b"\0" * 100, b"size,age,code,bought\n", b"\xff\xfe\0a,b\n1,2\n", b"a,b\n1,2,3\n"],
+    [
+        b"",
+        b"age\n",
+        b"PAR1" + b"\0" * 100,
+        b"ARROW1" + b"\0" * 100,
+        b"size,age,code,bought\n",
+        b"\xff\xfe\0a,b\n1,2\n",
+        b"a,b\n1,2,3\n",
+    ],
 )
 def test_a_file_that_is_no_table(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "d").write_bytes(content)

@@ -48,8 +48,19 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path
         _check_header(file, name)
     with archive.open(member) as file:
         _copy(file, target)
+    return _mapped(target, name)
+
+
+def read_npy(path: Path, name: str) -> dict[str, Array]:
+    """The one array of an .npy, mapped where it lies. Raises InvalidDataset."""
+    with path.open("rb") as file:
+        _check_header(file, name)
+    return {name: _mapped(path, name)}
+
+
+def _mapped(path: Path, name: str) -> Array:
     try:
-        array: Array = np.load(target, mmap_mode="r", allow_pickle=False)
+        array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise InvalidDataset(f"'{name}' breaks off before its end.") from error
     return array

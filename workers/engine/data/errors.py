@@ -8,7 +8,10 @@ class InvalidDataset(EngineError):
     """The file is no valid dataset."""
 
     code = FailureCode.INVALID_DATASET
-    hint = "Upload an .npz with one array per model input and, optionally, 'labels'; see numpy.savez."
+    hint = (
+        "Upload an .npz or .h5 with one array per model input and, optionally, 'labels'; or another file, and declare "
+        "how samples are made of it."
+    )
 
 
 class DatasetMismatch(EngineError):

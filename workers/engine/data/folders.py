@@ -20,9 +20,8 @@ from workers.engine.data.unpacked import ORDER
 MAX_FILES = 2_000_000
 MAX_FILE_BYTES = 256 * 2**20
 IGNORED = ("__MACOSX", "Thumbs.db", "desktop.ini")
-HINT = (
-    "Put the images of each class into a folder named after it: cat/1.jpg, or train/cat/1.jpg where splits are given."
-)
+PACK = "Pack the files into a .zip or an uncompressed .tar."
+HINT = "Put the files of each class into a folder named after it: cat/1.jpg, or train/cat/1.jpg where splits are given."
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
             with tarfile.open(path, "r:") as archive:
                 yield _tar(archive)
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-        raise InvalidDataset(f"The file is not a whole .zip or .tar: {error}", hint=HINT) from error
+        raise InvalidDataset(f"The file is not a whole .zip or .tar: {error}", hint=PACK) from error
 
 
 def _zip(archive: zipfile.ZipFile) -> Archive:
@@ -109,7 +108,7 @@ def places_of(names: Iterable[str]) -> Places:
     """
     found = {name: PurePosixPath(name).parts[:-1] for name in names}
     if not found or len(found) > MAX_FILES:
-        raise InvalidDataset(f"The archive holds {len(found)} images; 1 to {MAX_FILES} are read.", hint=HINT)
+        raise InvalidDataset(f"The archive holds {len(found)} files; 1 to {MAX_FILES} are read.", hint=HINT)
     folders = _without_root(list(found.values()))
     splits = None
     if all(path and path[0] in tuple(Split) for path in folders):

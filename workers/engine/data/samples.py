@@ -4,17 +4,15 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import assert_never
 
 import numpy as np
 
 from whetstone.contract.datasets import DatasetFacts, FieldFacts, Split
-from whetstone.contract.preprocessing import Images, Preprocessing, Table
-from workers.engine.data.archive import Array, read_npz
+from whetstone.contract.preprocessing import Preprocessing
+from workers.engine.data.archive import Array
 from workers.engine.data.errors import InvalidDataset
-from workers.engine.data.images import read_images
+from workers.engine.data.readers import named_arrays, unpacked
 from workers.engine.data.splits import LABELS, Part, parts_of, sort_into_splits
-from workers.engine.data.unpacked import Unpacked
 
 SCAN_BYTES = 16 * 2**20
 
@@ -159,34 +157,25 @@ class Samples:
 
 
 def open_dataset(path: Path, scratch: Path, how: Preprocessing | None = None) -> Samples:
-    """Unpack a dataset into a new folder of `scratch` and map it. Raises InvalidDataset, naming the member.
+    """Unpack a dataset into a new folder of `scratch` and map it. Raises InvalidDataset, naming what is wrong in it.
 
-    Without preprocessing it is an .npz, whose members are named `<input>` and `labels`, or `<split>/<input>` and
-    `<split>/labels`; with it a file of images or a table. Memory used is independent of the size of the file, but for
-    an index of 8 bytes per sample where splits are made.
+    Without preprocessing it is an .npz or .h5, whose arrays are named `<input>` and `labels`, or `<split>/<input>` and
+    `<split>/labels`. Memory used is independent of the size of the file, but for an index of 8 bytes per sample where
+    splits are made.
     """
     folder = Path(tempfile.mkdtemp(dir=scratch, prefix="dataset-"))
     if how is None:
-        arrays = read_npz(path, folder)
-        parts, made = sort_into_splits(arrays)
-        for name, array in arrays.items():
-            _check_values(name if made else name.partition("/")[2], array)
-        return Samples(parts, made_splits=made)
-    found = _unpacked(path, folder, how)
+        return _open_arrays(path, folder)
+    found = unpacked(path, folder, how)
+    for name, array in found.arrays.items():
+        _check_values(name, array)
     parts = parts_of(found.arrays, found.splits)
     return Samples(parts, made_splits=found.splits is None, file_format=found.format, classes=found.classes)
 
 
-def _unpacked(path: Path, folder: Path, how: Preprocessing) -> Unpacked:
-    match how:
-        case Images():
-            return read_images(path, folder, how)
-        case Table():
-            from workers.engine.data.tables import read_table  # noqa: PLC0415 - loads pyarrow, which most steps spare
-
-            found = read_table(path, folder, how)
-            for name, array in found.arrays.items():
-                _check_values(name, array)
-            return found
-        case _:
-            assert_never(how)
+def _open_arrays(path: Path, folder: Path) -> Samples:
+    found = named_arrays(path, folder)
+    parts, made = sort_into_splits(found.arrays)
+    for name, array in found.arrays.items():
+        _check_values(name if made else name.partition("/")[2], array)
+    return Samples(parts, made_splits=made, file_format=found.format)

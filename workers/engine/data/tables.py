@@ -1,40 +1,34 @@
-"""Reading a table, .csv or .parquet, batch by batch into arrays on disk: memory does not grow with the file."""
+"""Reading a table, .csv, .parquet or .arrow, batch by batch into arrays on disk: memory does not grow with the file."""
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
-from pyarrow import csv, parquet
+from pyarrow import csv, ipc, parquet
 
-from whetstone.contract.datasets import Split
-from whetstone.contract.preprocessing import LabelKind, NumberType, Table, TableInput, TableLabel
-from workers.engine.data.archive import MAX_BYTES, Array
+from whetstone.contract.labels import LabelKind
+from whetstone.contract.preprocessing import NumberType, Table, TableInput
+from workers.engine.data.archive import Array
+from workers.engine.data.columns import GrowingArray, LabelColumn, SplitColumn, column_of
 from workers.engine.data.errors import InvalidDataset
 from workers.engine.data.splits import LABELS
-from workers.engine.data.unpacked import ORDER, Unpacked
+from workers.engine.data.unpacked import Unpacked
 
 ROWS = 65_536
 BLOCK = 8 * 2**20
-MAX_CLASSES = 1_000_000
-PARQUET = b"PAR1"
-HINT = "Upload UTF-8 .csv with a header, or .parquet, whose columns are those that the preprocessing names."
-FILL = "Fill them in, or leave those rows out."
-_NUMBER = re.compile(r"\d{1,18}")
+PARQUET, ARROW = b"PAR1", b"ARROW1"
+HINT = "Upload UTF-8 .csv with a header, .parquet or .arrow, whose columns are those that the preprocessing names."
 
 
 def read_table(path: Path, folder: Path, how: Table) -> Unpacked:
     """Write the columns that are named into arrays in `folder`. Raises InvalidDataset, naming the column."""
-    with path.open("rb") as file:
-        is_parquet = file.read(len(PARQUET)) == PARQUET
     columns = [_Input(given, folder / f"{number}.bin") for number, given in enumerate(how.inputs)]
-    labels = None if how.label is None else _Labels(how.label, folder / "labels.bin")
-    splits = None if how.split is None else _Splits(how.split)
+    labels = None if how.label is None else LabelColumn(how.label, folder / "labels.bin")
+    splits = None if how.split is None else SplitColumn(how.split)
     try:
-        for batch in _parquet(path, how) if is_parquet else _csv(path, how):
+        kind, batches = _batches(path, how)
+        for batch in batches:
             for each in (*columns, labels, splits):
                 if each is not None:
                     each.add(batch)
@@ -44,8 +38,16 @@ def read_table(path: Path, folder: Path, how: Table) -> Unpacked:
     classes: tuple[str, ...] = ()
     if labels is not None:
         arrays[LABELS], classes = labels.end()
-    kind = "parquet" if is_parquet else "csv"
     return Unpacked(kind, arrays, None if splits is None else splits.end(), classes)
+
+
+def _batches(path: Path, how: Table) -> tuple[str, Iterator[pa.RecordBatch]]:
+    """The file's format, told by its first bytes, and its rows."""
+    with path.open("rb") as file:
+        head = file.read(len(ARROW))
+    if head.startswith(PARQUET):
+        return "parquet", _parquet(path, how)
+    return ("arrow", _arrow(path, how)) if head == ARROW else ("csv", _csv(path, how))
 
 
 def _wanted(how: Table) -> list[str]:
@@ -73,57 +75,35 @@ def _csv(path: Path, how: Table) -> Iterator[pa.RecordBatch]:
 
 def _parquet(path: Path, how: Table) -> Iterator[pa.RecordBatch]:
     with parquet.ParquetFile(path) as file:
-        wanted, have = _wanted(how), file.schema_arrow.names
-        if missing := [column for column in wanted if column not in have]:
-            raise InvalidDataset(f"The table has no column '{missing[0]}'.", hint=HINT)
-        yield from file.iter_batches(ROWS, columns=wanted, use_threads=False)
+        yield from file.iter_batches(ROWS, columns=_present(how, file.schema_arrow.names), use_threads=False)
+
+
+def _arrow(path: Path, how: Table) -> Iterator[pa.RecordBatch]:
+    """Of an Arrow IPC file (Feather v2); every batch is validated, as its offsets could point anywhere."""
+    with pa.memory_map(str(path)) as source, ipc.open_file(source) as file:
+        wanted = _present(how, file.schema.names)
+        for number in range(file.num_record_batches):
+            whole = file.get_batch(number).select(wanted)
+            whole.validate(full=True)
+            for start in range(0, whole.num_rows, ROWS):
+                yield whole.slice(start, ROWS)
+
+
+def _present(how: Table, have: list[str]) -> list[str]:
+    """Raises InvalidDataset where a column is missing."""
+    wanted = _wanted(how)
+    if missing := [column for column in wanted if column not in have]:
+        raise InvalidDataset(f"The table has no column '{missing[0]}'.", hint=HINT)
+    return wanted
 
 
 _WHOLE = (NumberType.INT32, NumberType.INT64)
 
 
-def _column(batch: pa.RecordBatch, name: str, kind: pa.DataType) -> pa.Array:
-    """Raises InvalidDataset where a cell is empty or of another kind."""
-    found = batch.column(name)
-    if found.null_count:
-        raise InvalidDataset(f"Column '{name}' has empty cells.", hint=FILL)
-    found = found.dictionary_decode() if pa.types.is_dictionary(found.type) else found
-    try:
-        return found if found.type == kind else pc.cast(found, kind)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise InvalidDataset(f"Column '{name}' holds {found.type}, not {kind}: {str(error)[:200]}") from error
-
-
-class _File:
-    """Numbers that are appended, then mapped."""
-
-    def __init__(self, path: Path, dtype: str, width: int) -> None:
-        self._path = path
-        self._dtype = np.dtype(dtype)
-        self._width = width
-        self._rows = 0
-        path.touch()
-
-    def append(self, numbers: Array) -> None:
-        """(rows, width) or (rows,)."""
-        self._rows += len(numbers)
-        size = self._rows * self._width * self._dtype.itemsize
-        if size > MAX_BYTES:
-            raise InvalidDataset(f"The table would unpack to more than {MAX_BYTES} bytes.")
-        with self._path.open("ab") as file:
-            np.ascontiguousarray(numbers, self._dtype).tofile(file)
-
-    def mapped(self, *, flat: bool, writable: bool = False) -> Array:
-        if not self._rows:
-            raise InvalidDataset("The table has no rows.")
-        shape = (self._rows,) if flat else (self._rows, self._width)
-        return np.memmap(self._path, self._dtype, "r+" if writable else "r", shape=shape)
-
-
 class _Input:
     def __init__(self, given: TableInput, path: Path) -> None:
         self.given = given
-        self._file = _File(path, given.dtype, len(given.columns))
+        self._file = GrowingArray(path, given.dtype, len(given.columns))
         self._kind = pa.int64() if given.dtype in _WHOLE else pa.float64()
         self._limits = np.iinfo(given.dtype) if given.dtype in _WHOLE else None
 
@@ -132,7 +112,7 @@ class _Input:
         self._file.append(np.stack(columns, axis=1))
 
     def _numbers(self, batch: pa.RecordBatch, name: str) -> Array:
-        found: Array = _column(batch, name, self._kind).to_numpy(zero_copy_only=False)
+        found: Array = column_of(batch, name, self._kind).to_numpy(zero_copy_only=False)
         limits = self._limits
         if limits is not None and len(found) and not limits.min <= found.min() <= found.max() <= limits.max:
             raise InvalidDataset(f"Column '{name}' holds numbers that {self.given.dtype} cannot.")
@@ -140,57 +120,3 @@ class _Input:
 
     def end(self) -> Array:
         return self._file.mapped(flat=self.given.flat)
-
-
-class _Labels:
-    """Classes are noted as they come, and numbered in the order of their names at the end."""
-
-    def __init__(self, given: TableLabel, path: Path) -> None:
-        self._given = given
-        self._file = _File(path, "float32" if given.kind is LabelKind.VALUE else "int64", 1)
-        self._seen: dict[str, int] = {}
-
-    def add(self, batch: pa.RecordBatch) -> None:
-        if self._given.kind is LabelKind.VALUE:
-            self._file.append(_column(batch, self._given.column, pa.float64()).to_numpy(zero_copy_only=False))
-            return
-        found = _column(batch, self._given.column, pa.string()).dictionary_encode()
-        if "" in found.dictionary.to_pylist():
-            raise InvalidDataset(f"Column '{self._given.column}' has empty cells.", hint=FILL)
-        ids = [self._seen.setdefault(name, len(self._seen)) for name in found.dictionary.to_pylist()]
-        if len(self._seen) > MAX_CLASSES:
-            raise InvalidDataset(
-                f"Column '{self._given.column}' holds more than {MAX_CLASSES} classes.",
-                hint="Declare its kind as `value` if the labels are real numbers.",
-            )
-        self._file.append(np.asarray(ids, np.int64)[found.indices.to_numpy(zero_copy_only=False)])
-
-    def end(self) -> tuple[Array, tuple[str, ...]]:
-        labels = self._file.mapped(flat=True, writable=True)
-        if self._given.kind is LabelKind.VALUE:
-            return labels, ()
-        whole = all(_NUMBER.fullmatch(name) for name in self._seen)
-        names = () if whole else tuple(sorted(self._seen))
-        ids = {name: number for number, name in enumerate(names)}
-        numbers = np.array([int(name) if whole else ids[name] for name in self._seen], np.int64)
-        for start in range(0, len(labels), ROWS):
-            labels[start : start + ROWS] = numbers[labels[start : start + ROWS]]
-        return labels, names
-
-
-class _Splits:
-    def __init__(self, column: str) -> None:
-        self._column = column
-        self._parts: list[NDArray[np.uint8]] = []
-
-    def add(self, batch: pa.RecordBatch) -> None:
-        found = _column(batch, self._column, pa.string()).dictionary_encode()
-        names = found.dictionary.to_pylist()
-        if strange := [name for name in names if name not in tuple(Split)]:
-            allowed = ", ".join(Split)
-            raise InvalidDataset(f"Column '{self._column}' says '{strange[0]}'; splits are {allowed}.")
-        places = np.array([ORDER.index(Split(name)) for name in names], np.uint8)
-        self._parts.append(places[found.indices.to_numpy(zero_copy_only=False)])
-
-    def end(self) -> NDArray[np.uint8]:
-        return np.concatenate(self._parts) if self._parts else np.empty(0, np.uint8)
