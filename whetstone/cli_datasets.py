@@ -1,11 +1,13 @@
 """`whet datasets`: upload examples, and see what they are."""
 
+import base64
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from whetstone import config
+from whetstone.contract.previews import DatasetPreview
 from whetstone.declaring import PreprocessingOption, preprocessing_given
 from whetstone.ordering import upload_dataset
 from whetstone.printing import AsJson, print_all, print_row
@@ -49,6 +51,33 @@ def show(dataset: Dataset, as_json: AsJson = False) -> None:
         told += [f"  {count} {split}" for split, count in facts.splits.items()]
         told += [] if facts.classes is None else [f"  {facts.classes} classes"]
     print_row(row, "\n".join(told), as_json)
+
+
+@app.command("preview")
+def preview(
+    dataset: Dataset,
+    pictures: Annotated[Path | None, typer.Option(file_okay=False, help="write the pictures into this folder")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The first rows of a dataset, and how often each label occurs."""
+    with config.connect() as client:
+        found = client.datasets.preview(dataset)
+    if pictures is not None:
+        pictures.mkdir(parents=True, exist_ok=True)
+        for picture in found.pictures:
+            (pictures / f"{dataset}-{picture.row}.png").write_bytes(base64.b64decode(picture.png))
+    print_row(found, _told(found), as_json)
+
+
+def _told(found: DatasetPreview) -> str:
+    lines = [f"{count} {split}" for split, count in found.splits.items()]
+    for row in found.rows:
+        lines += [f"row {row.row}  {row.split}" + ("" if row.label is None else f"  label {row.label}")]
+        lines += [f"  {name}: {text}" for name, text in row.cells.items()]
+    for each in found.labels:
+        counts = ", ".join(f"{count} {split}" for split, count in each.counts.items())
+        lines.append(f"label {each.label if each.name is None else each.name}: {counts}")
+    return "\n".join([*lines, f"and {found.more_labels} labels more"] if found.more_labels else lines)
 
 
 @app.command("delete")

@@ -30,6 +30,7 @@ from whetstone.contract.members import MemberRead
 from whetstone.contract.models import InspectionState, ModelRead
 from whetstone.contract.pages import Page
 from whetstone.contract.preprocessing import Preprocessing
+from whetstone.contract.previews import DatasetPreview
 from whetstone.contract.problems import Problem
 from whetstone.contract.provenance import MANIFESTS, Envelope
 from whetstone.contract.reports import JobReport, ReportForm
@@ -234,6 +235,11 @@ class Datasets(Uploads[DatasetRead]):
         Raises UploadRejected, ApiError.
         """
         return self.upload(path, name, on_bytes, preprocessing=preprocessing.model_dump_json(exclude_none=True))
+
+    def preview(self, dataset_id: str) -> DatasetPreview:
+        """The first rows, pictures and waveforms of them, and how often each label occurs. Raises NotFound."""
+        answer = self._client.request("GET", f"{self._path}/{dataset_id}/preview")
+        return DatasetPreview.model_validate_json(answer.content)
 
 
 class Jobs:

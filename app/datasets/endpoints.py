@@ -9,7 +9,7 @@ from app.core.pagination import InvalidCursor, Paging
 from app.core.resources import BellDep, SessionsDep
 from app.core.storage import STREAMED, StorageUnavailable, UploadTooLarge
 from app.datasets.preprocessing import InvalidPreprocessing, PreprocessingDep
-from app.datasets.service import KIND, DatasetNotFound, DatasetRepository, read
+from app.datasets.service import KIND, DatasetNotFound, DatasetRepository, NoPreview, preview, read
 from app.fleet.endpoints import FleetDep
 from app.identity.caller import GUARDED, Caller, Writer
 from app.identity.once import ONCE_ERRORS, IdempotencyKey
@@ -21,6 +21,7 @@ from app.uploads.waiting import Wait
 from app.usage.quotas import QuotaExceeded
 from whetstone.contract.datasets import DatasetRead
 from whetstone.contract.pages import Page
+from whetstone.contract.previews import DatasetPreview
 from whetstone.contract.types import DatasetRef, DisplayName, FileName
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=Route)
@@ -75,6 +76,12 @@ async def get_dataset(
 ) -> DatasetRead:
     """One dataset; with `Prefer: wait=N` once its inspection has ended."""
     return read(await uploads.wait_inspected(sessions, bell, KIND, caller.tenant_id, dataset_id, wait))
+
+
+@router.get("/{dataset_id}/preview", responses=problems(*GUARDED, DatasetNotFound, NoPreview))
+async def preview_dataset(dataset_id: DatasetRef, caller: Caller, session: Session) -> DatasetPreview:
+    """The first rows of a dataset, small pictures and waveforms of them, and how often each label occurs."""
+    return await preview(session, caller.tenant_id, dataset_id)
 
 
 @router.delete(

@@ -6,6 +6,7 @@ from app.core.database import Base, Json
 from app.uploads.tables import UploadedColumns
 from whetstone.contract.datasets import DatasetFacts
 from whetstone.contract.preprocessing import Preprocessing
+from whetstone.contract.previews import DatasetPreview
 
 
 class DatasetRow(UploadedColumns, Base):
@@ -13,3 +14,4 @@ class DatasetRow(UploadedColumns, Base):
 
     preprocessing: Mapped[Any | None] = mapped_column(Json(Preprocessing))
     facts: Mapped[DatasetFacts | None] = mapped_column(Json(DatasetFacts))
+    preview: Mapped[DatasetPreview | None] = mapped_column(Json(DatasetPreview), deferred=True)

@@ -42,5 +42,6 @@ def test_what_another_runtime_refuses_is_told_by_operator(tmp_path: Path) -> Non
 
 def test_dataset_facts(tmp_path: Path) -> None:
     np.savez(tmp_path / "d.npz", x=np.zeros((20, 4), np.float32), labels=np.arange(20) % 2)
-    facts = inspect_dataset(tmp_path / "d.npz", tmp_path)
+    facts, preview = inspect_dataset(tmp_path / "d.npz", tmp_path)
     assert (facts.samples, facts.classes) == (20, 2)
+    assert preview.splits == facts.splits

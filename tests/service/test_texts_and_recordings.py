@@ -102,6 +102,12 @@ def test_recordings_become_spectrograms_where_a_model_takes_them(full_client: Cl
     assert row.preprocessing == how
     assert row.facts.fields[0].shape == (1, 16, 32)
     assert row.facts.splits == {Split.TRAIN: 6, Split.TEST: 6}
+    preview = full_client.datasets.preview(row.id)
+    assert len(preview.pictures) == 12
+    assert [(each.name, each.counts) for each in preview.labels] == [
+        ("high", {Split.TRAIN: 3, Split.TEST: 3}),
+        ("low", {Split.TRAIN: 3, Split.TEST: 3}),
+    ]
     with pytest.raises(UploadRejected, match="8000 samples a second; 16000 are declared") as rejected:
         full_client.datasets.read(packed, how.model_copy(update={"sample_rate": 16000}))
     assert rejected.value.failure.code is FailureCode.INVALID_DATASET

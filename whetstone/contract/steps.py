@@ -12,6 +12,7 @@ from whetstone.contract.models import ModelFacts
 from whetstone.contract.passes import Pass
 from whetstone.contract.preprocessing import Preprocessing
 from whetstone.contract.presets import GENERAL, Preset
+from whetstone.contract.previews import DatasetPreview
 from whetstone.contract.provenance import Envelope
 from whetstone.contract.reports import BuiltReport, Candidate, JobReport, PassReport, SearchSummary, TargetReport
 from whetstone.contract.search import Ended, Limit
@@ -242,6 +243,7 @@ class ModelInspected(Contract):
 class DatasetInspected(Contract):
     kind: Literal[StepKind.INSPECT_DATASET] = StepKind.INSPECT_DATASET
     facts: DatasetFacts
+    preview: DatasetPreview | None = None
 
 
 class Optimized(Contract):

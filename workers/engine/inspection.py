@@ -10,7 +10,9 @@ from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as Kernel
 from whetstone.contract.datasets import DatasetFacts
 from whetstone.contract.models import LayerFacts, ModelFacts, Refusal
 from whetstone.contract.preprocessing import Preprocessing
+from whetstone.contract.previews import DatasetPreview
 from whetstone.contract.targets import Target
+from workers.engine.data.preview import preview_of
 from workers.engine.data.samples import open_dataset
 from workers.engine.graph.graph import Graph
 from workers.engine.graph.layers import Layer, count_params, layers_of
@@ -91,6 +93,7 @@ def inspect_model(path: Path, scratch: Path) -> Inspected:
     return Inspected(facts, graph)
 
 
-def inspect_dataset(path: Path, scratch: Path, how: Preprocessing | None = None) -> DatasetFacts:
-    """Facts of an uploaded dataset. Raises InvalidDataset."""
-    return open_dataset(path, scratch, how).facts()
+def inspect_dataset(path: Path, scratch: Path, how: Preprocessing | None = None) -> tuple[DatasetFacts, DatasetPreview]:
+    """Facts of an uploaded dataset, and a look into it. Raises InvalidDataset."""
+    samples = open_dataset(path, scratch, how)
+    return samples.facts(), preview_of(samples)

@@ -45,8 +45,8 @@ def run(request: Request, tell: Tell) -> Done:  # noqa: PLR0911 - one for each k
             return _inspect(request)
         case InspectDataset():
             role = InputRole.DATASET
-            facts = inspect_dataset(request.inputs[role], request.scratch, request.preprocessing.get(role))
-            return Done(result=DatasetInspected(facts=facts))
+            facts, preview = inspect_dataset(request.inputs[role], request.scratch, request.preprocessing.get(role))
+            return Done(result=DatasetInspected(facts=facts, preview=preview))
         case Optimize():
             return optimize(request, task, tell)
         case SearchRecipe():

@@ -16,6 +16,7 @@ from workers.engine.data.unpacked import ORDER
 
 ROWS = 65_536
 MAX_CLASSES = 1_000_000
+MAX_NAME = 300
 FILL = "Fill them in, or leave those rows out."
 _NUMBER = re.compile(r"\d{1,18}")
 
@@ -71,9 +72,14 @@ class LabelColumn:
             self._file.append(column_of(batch, self._given.column, pa.float64()).to_numpy(zero_copy_only=False))
             return
         found = column_of(batch, self._given.column, pa.string()).dictionary_encode()
-        if "" in found.dictionary.to_pylist():
+        names = found.dictionary.to_pylist()
+        if "" in names:
             raise InvalidDataset(f"Column '{self._given.column}' has empty cells.", hint=FILL)
-        ids = [self._seen.setdefault(name, len(self._seen)) for name in found.dictionary.to_pylist()]
+        if any(len(name) > MAX_NAME or not name.isprintable() for name in names):
+            raise InvalidDataset(
+                f"Column '{self._given.column}' names a class in more than {MAX_NAME} characters, or unprintable ones."
+            )
+        ids = [self._seen.setdefault(name, len(self._seen)) for name in names]
         if len(self._seen) > MAX_CLASSES:
             raise InvalidDataset(
                 f"Column '{self._given.column}' holds more than {MAX_CLASSES} classes.",

@@ -56,7 +56,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
             with zipfile.ZipFile(path) as archive:
                 yield _zip(archive)
         else:
-            with tarfile.open(path, "r:") as archive:
+            with tarfile.open(path, "r:", errors="replace") as archive:
                 yield _tar(archive)
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
         raise InvalidDataset(f"The file is not a whole .zip or .tar: {error}", hint=PACK) from error

@@ -36,6 +36,16 @@ class Batch:
         return self.labels
 
 
+@dataclass(frozen=True)
+class Sample:
+    """One sample: its row in the file, without the sample axis."""
+
+    row: int
+    split: Split
+    fields: dict[str, Array]
+    label: Array | None
+
+
 def _chunks(array: Array) -> Iterator[Array]:
     rows = max(1, SCAN_BYTES // max(1, array.nbytes // len(array)))
     for start in range(0, len(array), rows):
@@ -62,12 +72,19 @@ class Samples:
     """The splits of a dataset, memory-mapped. `calibration` means `train` where it has no samples of its own."""
 
     def __init__(
-        self, parts: dict[Split, Part], *, made_splits: bool, file_format: str = "npz", classes: tuple[str, ...] = ()
+        self,
+        parts: dict[Split, Part],
+        *,
+        made_splits: bool,
+        file_format: str = "npz",
+        classes: tuple[str, ...] = (),
+        texts: tuple[dict[str, str], ...] = (),
     ) -> None:
         self._parts = parts
         self._made = made_splits
         self._format = file_format
-        self._names = classes
+        self.class_names = classes
+        self.texts = texts
 
     def _part(self, split: Split) -> Part:
         part = self._parts.get(split)
@@ -101,7 +118,7 @@ class Samples:
             fields=tuple(_facts(name, array) for name, array in first.fields.items()),
             labels=_facts(LABELS, labelled.labels) if labelled and labelled.labels is not None else None,
             classes=self._classes(),
-            class_names=self._names,
+            class_names=self.class_names,
             splits=splits,
             made_splits=self._made,
             samples=sum(splits.values()),
@@ -124,6 +141,27 @@ class Samples:
         if part.labels is None:
             raise InvalidDataset(f"The {split} split has no labels.")
         return _take(part.labels, slice(None) if part.rows is None else part.rows)
+
+    def has_class_ids(self, split: Split) -> bool:
+        """Whether each sample has one label, a whole number."""
+        labels = self._parts[split].labels if split in self._parts else None
+        return labels is not None and labels.ndim == 1 and labels.dtype.kind in "iu"
+
+    def first(self, count: int) -> list[Sample]:
+        """The first samples of the file; where splits have arrays of their own, of the first split."""
+        shared = {split: part for split, part in self._parts.items() if part.rows is not None}
+        parts = shared or dict(list(self._parts.items())[:1])
+        places = [
+            (int(row), split)
+            for split, part in parts.items()
+            for row in (np.arange(min(count, len(part))) if part.rows is None else part.rows[:count])
+        ]
+        return [self._sample(row, split) for row, split in sorted(places)[:count]]
+
+    def _sample(self, row: int, split: Split) -> Sample:
+        part = self._parts[split]
+        fields = {name: np.asarray(array[row]) for name, array in part.fields.items()}
+        return Sample(row, split, fields, None if part.labels is None else np.asarray(part.labels[row]))
 
     def batches(
         self,
@@ -170,7 +208,8 @@ def open_dataset(path: Path, scratch: Path, how: Preprocessing | None = None) ->
     for name, array in found.arrays.items():
         _check_values(name, array)
     parts = parts_of(found.arrays, found.splits)
-    return Samples(parts, made_splits=found.splits is None, file_format=found.format, classes=found.classes)
+    made = found.splits is None
+    return Samples(parts, made_splits=made, file_format=found.format, classes=found.classes, texts=found.texts)
 
 
 def _open_arrays(path: Path, folder: Path) -> Samples:

@@ -22,6 +22,9 @@ from workers.engine.data.tokens import Tokens, open_tokenizer
 from workers.engine.data.unpacked import ORDER, Unpacked
 
 LINES = 512
+FIRST, MOST_SHOWN = 16, 1000
+"""Texts that are kept to be shown, and so many of their characters."""
+
 MAX_LINE = 4 * 2**20
 SUFFIXES = (".jsonl", ".ndjson")
 TOKENIZER = "tokenizer.json"
@@ -92,7 +95,7 @@ class _Row:
             return float(found)
         if isinstance(found, bool):
             return str(found).lower()
-        if not isinstance(found, int | str) or found == "":
+        if not isinstance(found, int | str) or found == "" or not str(found).isprintable():
             self._refuse(given.column, "is neither a whole number nor a name")
         return str(found)
 
@@ -162,12 +165,15 @@ class _Table:
         self._split_column = None if how.split is None else SplitColumn(how.split)
         self._splits: list[NDArray[np.uint8]] = []
         self._longest = 1
+        self._first: list[dict[str, str]] = []
 
     def add(self, rows: list[_Row], tokens: Tokens) -> None:
         for name, numbers in zip((self._how.ids, self._how.mask, self._how.types), tokens.arrays, strict=True):
             if name is not None:
                 self._arrays[name].append(numbers)
         self._longest = max(self._longest, tokens.longest)
+        for row in rows[: FIRST - len(self._first)]:
+            self._first.append({column: row.fields[column][:MOST_SHOWN] for column in self._how.columns})
         if self._labels is not None and self._how.label is not None:
             given = self._how.label
             self._labels.add(pa.record_batch({given.column: [row.label(given) for row in rows]}))
@@ -183,7 +189,8 @@ class _Table:
         if self._labels is not None:
             arrays[LABELS], classes = self._labels.end()
         splits = np.concatenate(self._splits) if self._splits else None
-        return Unpacked("texts", arrays, self._split_column.end() if self._split_column else splits, classes)
+        splits = self._split_column.end() if self._split_column else splits
+        return Unpacked("texts", arrays, splits, classes, tuple(self._first))
 
     def _cut(self, array: Array) -> Array:
         """Without the columns that are padding in every row, where that is declared."""

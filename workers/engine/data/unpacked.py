@@ -14,10 +14,11 @@ ORDER = tuple(Split)
 @dataclass(frozen=True)
 class Unpacked:
     """`splits` says for each row its place in `ORDER`; None where the file does not tell. `classes` are the names of
-    the class ids, where labels were names.
+    the class ids, where labels were names; `texts` what the first rows say, where their arrays do not show it.
     """
 
     format: str
     arrays: dict[str, Array]
     splits: NDArray[np.uint8] | None = None
     classes: tuple[str, ...] = ()
+    texts: tuple[dict[str, str], ...] = ()
