@@ -18,13 +18,13 @@ import numpy as np
 
 from benchmarks.published.catalogue import written
 from benchmarks.scoreboard import packages
+from whetstone.calibration.session import Session
 from whetstone.contract.datasets import Split
 from whetstone.contract.passes import Simplify
 from whetstone.contract.quantization import Activations, Partial, Precision, Quantize, Rounding, Smooth
 from workers.engine.data.samples import Samples, open_dataset
 from workers.engine.errors import EngineError
 from workers.engine.graph.graph import Array, Graph
-from workers.engine.graph.session import Session
 from workers.engine.importers.detect import open_model
 from workers.engine.passes.graph_pass import Context
 from workers.engine.passes.quantize import QuantizePass

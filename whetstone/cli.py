@@ -12,6 +12,7 @@ import typer
 
 from whetstone import (
     cli_audit,
+    cli_calibrate,
     cli_datasets,
     cli_members,
     cli_provenance,
@@ -37,6 +38,7 @@ from whetstone.errors import ApiError, JobFailed, NotLoggedIn, Unreachable, Uplo
 from whetstone.ordering import (
     RESULTS,
     BatchOption,
+    CalibrationOption,
     DataOption,
     DetachOption,
     DropOption,
@@ -48,6 +50,7 @@ from whetstone.ordering import (
     SecondsOption,
     ShapeOption,
     TargetOption,
+    calibration_given,
     dataset_given,
     err,
     exit_code,
@@ -75,6 +78,7 @@ app.add_typer(cli_members.invitations, name="invitations")
 app.add_typer(cli_audit.app, name="audit")
 app.add_typer(cli_usage.app, name="usage")
 app.add_typer(cli_usage.budget, name="budget")
+app.command()(cli_calibrate.calibrate)
 app.command()(cli_tune.tune)
 app.command("join")(cli_members.join_tenant)
 app.command("verify")(cli_provenance.verify_file)
@@ -98,7 +102,7 @@ def main() -> None:
 
 
 def _quit(error: Exception, code: Exit) -> None:
-    err.print(f"[red]{error}[/]", highlight=False)
+    err.print(str(error), style="red", highlight=False, markup=False)
     sys.exit(code)
 
 
@@ -153,6 +157,7 @@ def estimate(
     model: ModelOption,
     data: DataOption = None,
     preprocessing: PreprocessingOption = None,
+    calibration: CalibrationOption = None,
     target: TargetOption = None,
     recipe: RecipeOption = None,
     prune: PruneOption = None,
@@ -174,6 +179,7 @@ def estimate(
         spec = JobSpec(
             model_id=model_given(client, model),
             dataset_id=dataset_id,
+            calibration_id=calibration_given(client, calibration),
             plan=_plan(recipe, prune, finetune, quantize, Limit(minutes=minutes, trials=trials, money=money)),
             preset=CustomPreset(domain=preset, metric=metric),
             targets=tuple(target or [Target.ONNXRUNTIME_CPU]),
@@ -189,6 +195,7 @@ def optimize(
     model: ModelOption,
     data: DataOption = None,
     preprocessing: PreprocessingOption = None,
+    calibration: CalibrationOption = None,
     target: TargetOption = None,
     recipe: RecipeOption = None,
     prune: PruneOption = None,
@@ -227,6 +234,7 @@ def optimize(
         spec = JobSpec(
             model_id=model_given(client, model),
             dataset_id=dataset_id,
+            calibration_id=calibration_given(client, calibration),
             plan=_plan(recipe, prune, finetune, quantize, Limit(minutes=minutes, trials=trials, money=money)),
             preset=CustomPreset(domain=preset, metric=metric),
             targets=tuple(target or [Target.ONNXRUNTIME_CPU]),

@@ -14,7 +14,7 @@ from whetstone.contract.datasets import DatasetRead
 from whetstone.contract.estimates import JobEstimate
 from whetstone.contract.jobs import JobSpec, Objective
 from whetstone.contract.passes import Pass
-from whetstone.contract.preprocessing import Preprocessing
+from whetstone.contract.preprocessing import Preprocessing, StatisticsFile
 from whetstone.contract.reports import JobReport, VerdictKind
 from whetstone.contract.scenarios import Scenario
 from whetstone.contract.targets import Target
@@ -35,6 +35,9 @@ class Exit(IntEnum):
 
 ModelOption = Annotated[str, typer.Argument(metavar="MODEL", help="a file, or the id of an uploaded model")]
 DataOption = Annotated[str | None, typer.Option(help="a file or a folder, or the id of an uploaded dataset")]
+CalibrationOption = Annotated[
+    str | None, typer.Option(help="statistics of `whet calibrate`, a file or an id: --quantize static without data")
+]
 TargetOption = Annotated[list[Target] | None, typer.Option(help="where it must run; may be repeated")]
 BatchOption = Annotated[int, typer.Option(min=1, help="batch that is measured")]
 ShapeOption = Annotated[
@@ -73,6 +76,13 @@ def dataset_given(client: Client, given: str | None, preprocessing: str | None =
             raise typer.BadParameter("--preprocessing says how a file is read: give --data a file or folder with it")
         return given
     return upload_dataset(client, Path(given), how).id
+
+
+def calibration_given(client: Client, given: str | None) -> str | None:
+    """The id of statistics, which are uploaded where a file is given."""
+    if given is None or given.startswith("dat_"):
+        return given
+    return upload_dataset(client, Path(given), StatisticsFile()).id
 
 
 def upload_dataset(client: Client, path: Path, how: Preprocessing | None, name: str | None = None) -> DatasetRead:

@@ -10,7 +10,7 @@ from whetstone.contract.preprocessing import Preprocessing
 from whetstone.contract.problems import FieldProblem
 
 _ADAPTER: TypeAdapter[Preprocessing] = TypeAdapter(Preprocessing)
-_TAGS = ("images", "table", "texts", "recordings", "array", "raw", "log_mel")
+_TAGS = ("images", "table", "texts", "recordings", "array", "statistics", "raw", "log_mel")
 
 
 class InvalidPreprocessing(AppError):

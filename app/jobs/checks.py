@@ -305,11 +305,11 @@ def check_source(passes: tuple[Pass, ...], model: ModelFacts, source: DatasetRow
         raise LabelsRequired("`adapt` learns from labels of the source, and that dataset has none.")
 
 
-def _needs_data(config: Pass) -> bool:
+def _needs_data(config: Pass, *, calibrated: bool) -> bool:
     if isinstance(config, Adapt):
         return True
     if isinstance(config, Quantize):
-        return config.needs_data
+        return config.needs_samples if calibrated else config.needs_data
     if isinstance(config, Prune) and config.reconstruct:
         return True
     return _needs_labels(config)
@@ -330,7 +330,7 @@ def _check_labels(passes: tuple[Pass, ...], dataset: DatasetFacts) -> None:
 
 
 def _check_without_data(spec: JobSpec, passes: tuple[Pass, ...], model: ModelFacts) -> None:
-    needy = next((config for config in passes if _needs_data(config)), None)
+    needy = next((config for config in passes if _needs_data(config, calibrated=spec.calibration_id is not None)), None)
     if needy is not None:
         raise DatasetRequired(f"`{needy.kind}` as configured needs a dataset.")
     for tensor in model.inputs:

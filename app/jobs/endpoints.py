@@ -25,6 +25,7 @@ from app.jobs.checks import REFUSALS, UNREACHABLE
 from app.jobs.events import follow
 from app.jobs.examples import OPENAPI_EXAMPLES
 from app.jobs.repository import JobNotFound, JobRepository, read_page
+from app.jobs.statistics import StatisticsMismatch
 from app.models.service import ModelNotFound
 from app.provenance import service as provenance
 from app.usage.pricing import NoPrices
@@ -45,7 +46,15 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=Route)
     status_code=202,
     dependencies=[ONCE],
     responses=problems(
-        *GUARDED, *ONCE_ERRORS, ModelNotFound, DatasetNotFound, NoPrices, QuotaExceeded, *REFUSALS, *UNREACHABLE
+        *GUARDED,
+        *ONCE_ERRORS,
+        ModelNotFound,
+        DatasetNotFound,
+        StatisticsMismatch,
+        NoPrices,
+        QuotaExceeded,
+        *REFUSALS,
+        *UNREACHABLE,
     ),
 )
 async def submit_job(
@@ -61,7 +70,16 @@ async def submit_job(
 @router.post(
     "/estimate",
     dependencies=[ONCE, CHANGES_NOTHING],
-    responses=problems(*GUARDED, *ONCE_ERRORS, ModelNotFound, DatasetNotFound, NoPrices, QuotaExceeded, *REFUSALS),
+    responses=problems(
+        *GUARDED,
+        *ONCE_ERRORS,
+        ModelNotFound,
+        DatasetNotFound,
+        StatisticsMismatch,
+        NoPrices,
+        QuotaExceeded,
+        *REFUSALS,
+    ),
 )
 async def estimate_job(
     spec: Annotated[JobSpec, Body(openapi_examples=OPENAPI_EXAMPLES)],

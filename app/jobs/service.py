@@ -23,6 +23,7 @@ from app.jobs.history import remember
 from app.jobs.presets import preset_of
 from app.jobs.prices import price_of, within_money
 from app.jobs.repository import JobRepository, hold_any_tenant
+from app.jobs.statistics import check_holds_samples, check_statistics
 from app.jobs.tables import JobRow
 from app.models.service import ModelRepository
 from app.models.tables import ModelRow
@@ -83,6 +84,7 @@ async def _checked(
     """What the order is about. Raises ModelNotFound, DatasetNotFound, QuotaExceeded, and what `check_job` does."""
     model = await ModelRepository(session, caller.tenant_id).get(spec.model_id)
     dataset = spec.dataset_id and await DatasetRepository(session, caller.tenant_id).get(spec.dataset_id)
+    check_holds_samples(dataset or None)
     check_job(spec, model, dataset or None)
     hardware = {HardwareClass.CPU, *map(hardware_of, spec.targets)}
     await quotas.check_order(session, settings, caller.tenant_id, hardware)
@@ -100,13 +102,17 @@ async def estimate(session: AsyncSession, settings: Settings, caller: Principal,
 async def _other_inputs(
     session: AsyncSession, caller: Principal, spec: JobSpec, model: ModelRow
 ) -> tuple[StepInput, ...]:
-    """The teacher, the student and the source that the recipe names: the tenant's own, inspected like any."""
+    """The other models and datasets that the order names: the tenant's own, inspected like any."""
     passes = () if isinstance(spec.plan, Search) else spec.plan.passes
     inputs = []
     for role, model_id in other_models(passes).items():
         row = await ModelRepository(session, caller.tenant_id).get(model_id)
         check_ready(row, role)
         inputs.append(_model_input(role, row))
+    if spec.calibration_id is not None:
+        statistics = await DatasetRepository(session, caller.tenant_id).get(spec.calibration_id)
+        check_statistics(spec, model, statistics)
+        inputs.append(_dataset_input(InputRole.CALIBRATION, statistics))
     source_id = source_dataset(passes)
     if source_id is not None and model.facts is not None:
         source = await DatasetRepository(session, caller.tenant_id).get(source_id)

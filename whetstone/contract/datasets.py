@@ -6,6 +6,7 @@ from enum import StrEnum
 from whetstone.contract.failures import Failure
 from whetstone.contract.models import InspectionState
 from whetstone.contract.preprocessing import Preprocessing
+from whetstone.contract.statistics import StatisticsFacts
 from whetstone.contract.types import Bytes, Contract, Count, DatasetRef, Sha256
 
 
@@ -25,7 +26,8 @@ class FieldFacts(Contract):
 
 class DatasetFacts(Contract):
     """Read from the file. `classes` is the number of distinct labels when labels are integers; `class_names` what they
-    stand for, in the order of the integers, where labels were given by name.
+    stand for, in the order of the integers, where labels were given by name. `statistics` where the file holds no
+    samples but what was measured on them.
     """
 
     format: str
@@ -36,6 +38,7 @@ class DatasetFacts(Contract):
     splits: dict[Split, int]
     made_splits: bool
     samples: Count
+    statistics: StatisticsFacts | None = None
 
 
 class DatasetRead(Contract):

@@ -94,12 +94,15 @@ class JobSpec(Contract):
 
     Without a plan the service searches for one. `preset` is the domain, or that with fields of one's own: where a
     search begins and what is judged; left out it is guessed where the model leaves no doubt, and `general` else.
-    `input_shapes` gives the shape of inputs with dynamic axes when there is no dataset to tell it.
+    `calibration_id` is a dataset of statistics, which the recipe's `quantize` takes the ranges of static activations
+    from; other data are not needed for that then. `input_shapes` gives the shape of inputs with dynamic axes when there
+    is no dataset to tell it.
     """
 
     name: DisplayName | None = None
     model_id: ModelRef
     dataset_id: DatasetRef | None = None
+    calibration_id: DatasetRef | None = None
     plan: Annotated[Recipe | Search | Tune, Field(discriminator="kind")] = Search()
     preset: Domain | CustomPreset | None = None
     targets: Annotated[tuple[Target, ...], Field(min_length=1, max_length=16)] = (Target.ONNXRUNTIME_CPU,)

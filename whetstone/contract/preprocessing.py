@@ -136,4 +136,14 @@ class SingleArray(Contract):
     input: TensorName
 
 
-Preprocessing = Annotated[Images | Table | Texts | Recordings | SingleArray, Field(discriminator="kind")]
+class StatisticsFile(Contract):
+    """No samples, but what `whet calibrate` has measured on them: JSON of the schema `CalibrationStatistics`. Name the
+    dataset as `calibration_id` of a job.
+    """
+
+    kind: Literal["statistics"] = "statistics"
+
+
+Preprocessing = Annotated[
+    Images | Table | Texts | Recordings | SingleArray | StatisticsFile, Field(discriminator="kind")
+]

@@ -163,8 +163,13 @@ class Quantize(Contract):
     @property
     def needs_data(self) -> bool:
         """Whether something has to be measured on samples."""
+        return self.is_static or self.needs_samples
+
+    @property
+    def needs_samples(self) -> bool:
+        """Whether more than ranges has to be measured, so that statistics do not serve."""
         corrected = self.smooth is not None or self.rounding is Rounding.LEARNED or self.bias_correction
-        return self.is_static or corrected or self.partial is not None
+        return corrected or self.partial is not None
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

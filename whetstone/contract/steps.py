@@ -30,8 +30,9 @@ class InputRole(StrEnum):
     """What an input file is to a step. `model` is always the tenant's original.
 
     `teacher` and `student` are other models of the tenant that a `finetune` pass names, `source` is the dataset that an
-    `adapt` pass does. `checkpoint` is the graph after the passes done so far, or the best that a search has found so
-    far; `learning_state` is where the pass after them had got to. Of `kit` there may be several, one for each target.
+    `adapt` pass does; `calibration` are statistics that `quantize` takes ranges from. `checkpoint` is the graph after
+    the passes done so far, or the best that a search has found so far; `learning_state` is where the pass after them
+    had got to. Of `kit` there may be several, one for each target.
     """
 
     MODEL = "model"
@@ -42,6 +43,7 @@ class InputRole(StrEnum):
     TEACHER = "teacher"
     STUDENT = "student"
     SOURCE = "source"
+    CALIBRATION = "calibration"
     LEARNING_STATE = "learning_state"
     KIT = "kit"
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from whetstone.calibration.session import Session as Reference
 from whetstone.contract.jobs import ArtifactKind, Measurement
 from whetstone.contract.reports import (
     Accuracy,
@@ -22,7 +23,6 @@ from workers.engine.bundle.assemble import GZIP, kit_name
 from workers.engine.bundle.kit import Agreement, Pair, few_enough, pack
 from workers.engine.data.fit import given_samples
 from workers.engine.graph.graph import Graph
-from workers.engine.graph.session import Session as Reference
 from workers.engine.importers.detect import open_model
 from workers.engine.measure.conversion import tolerance_for, verify
 from workers.engine.measure.environment import describe

@@ -7,18 +7,19 @@ from typing import NamedTuple
 
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as KernelMissing
 
+from whetstone.calibration.session import Session
 from whetstone.contract.datasets import DatasetFacts
 from whetstone.contract.models import LayerFacts, ModelFacts, Refusal
-from whetstone.contract.preprocessing import Preprocessing
+from whetstone.contract.preprocessing import Preprocessing, StatisticsFile
 from whetstone.contract.previews import DatasetPreview
 from whetstone.contract.targets import Target
 from workers.engine.data.preview import preview_of
 from workers.engine.data.samples import open_dataset
+from workers.engine.data.statistics import read_statistics, statistics_facts
 from workers.engine.graph.graph import Graph
 from workers.engine.graph.layers import Layer, count_params, layers_of
 from workers.engine.graph.macs import count_macs, macs_by_node
 from workers.engine.graph.reasons import reason_of
-from workers.engine.graph.session import Session
 from workers.engine.graph.storage import elements
 from workers.engine.importers.detect import compare_with_source, open_model
 from workers.engine.importers.errors import InvalidModel, UnsupportedOp
@@ -95,5 +96,7 @@ def inspect_model(path: Path, scratch: Path) -> Inspected:
 
 def inspect_dataset(path: Path, scratch: Path, how: Preprocessing | None = None) -> tuple[DatasetFacts, DatasetPreview]:
     """Facts of an uploaded dataset, and a look into it. Raises InvalidDataset."""
+    if isinstance(how, StatisticsFile):
+        return statistics_facts(read_statistics(path)), DatasetPreview(splits={}, rows=())
     samples = open_dataset(path, scratch, how)
     return samples.facts(), preview_of(samples)

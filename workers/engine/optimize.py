@@ -9,9 +9,11 @@ from whetstone.contract.datasets import Split
 from whetstone.contract.jobs import ArtifactKind
 from whetstone.contract.passes import Pass
 from whetstone.contract.reports import PassReport
+from whetstone.contract.statistics import CalibrationStatistics
 from whetstone.contract.steps import InputRole, Optimize, Optimized
 from workers.engine.data.fit import fitting_samples
 from workers.engine.data.samples import Samples
+from workers.engine.data.statistics import read_statistics
 from workers.engine.graph.graph import Graph
 from workers.engine.importers.detect import open_model
 from workers.engine.measure.feed import Feed
@@ -76,6 +78,11 @@ def _source(request: Request, graph: Graph) -> Samples:
     return found
 
 
+def _statistics(request: Request) -> CalibrationStatistics | None:
+    path = request.inputs.get(InputRole.CALIBRATION)
+    return None if path is None else read_statistics(path)
+
+
 def context_for(stage: Stage, request: Request, batch_size: int) -> Context:
     """What a pass may use of the step."""
     return Context(
@@ -103,7 +110,8 @@ def _run_pass(
     stage.progress(0.0, "started", {})
     started = time.monotonic()
     try:
-        outcome = make(stage.config).apply(graph, samples, context_for(stage, request, batch_size))
+        context = context_for(stage, request, batch_size)
+        outcome = make(stage.config, _statistics(request)).apply(graph, samples, context)
     except LearningStopped as stopped:
         _rescue(stopped, request)
         raise

@@ -9,7 +9,7 @@ import pytest
 import xgboost
 from sklearn.datasets import load_diabetes, load_digits
 
-from workers.engine.graph.session import Session
+from whetstone.calibration.session import Session
 from workers.engine.importers.detect import open_model
 from workers.engine.importers.errors import InvalidModel
 from workers.engine.inspection import inspect_model

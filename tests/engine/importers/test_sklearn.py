@@ -24,10 +24,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
+from whetstone.calibration.session import Session
 from whetstone.contract.failures import FailureCode
 from whetstone.contract.passes import Simplify
 from workers.engine.errors import EngineError
-from workers.engine.graph.session import Session
 from workers.engine.importers import sklearn_file
 from workers.engine.importers.detect import compare_with_source, open_model
 from workers.engine.importers.errors import InvalidModel

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from whetstone.calibration.histograms import BINS, MOST_VALUES, Histogram
 from whetstone.contract.quantization import Calibrator
-from workers.engine.passes.quantizing.histograms import BINS, MOST_VALUES, Histogram
 
 ALL = 100.0
 

@@ -6,8 +6,17 @@ A reader is loaded when it is needed: most steps spare pyarrow, h5py, the tokeni
 from pathlib import Path
 from typing import assert_never
 
-from whetstone.contract.preprocessing import Images, Preprocessing, Recordings, SingleArray, Table, Texts
+from whetstone.contract.preprocessing import (
+    Images,
+    Preprocessing,
+    Recordings,
+    SingleArray,
+    StatisticsFile,
+    Table,
+    Texts,
+)
 from workers.engine.data.archive import read_npy, read_npz
+from workers.engine.data.errors import DatasetMismatch
 from workers.engine.data.images import read_images
 from workers.engine.data.unpacked import Unpacked
 
@@ -26,7 +35,7 @@ def named_arrays(path: Path, folder: Path) -> Unpacked:
 
 
 def unpacked(path: Path, folder: Path, how: Preprocessing) -> Unpacked:
-    """A file whose samples are made as declared. Raises InvalidDataset."""
+    """A file whose samples are made as declared. Raises InvalidDataset, DatasetMismatch."""
     match how:
         case Images():
             return read_images(path, folder, how)
@@ -44,5 +53,9 @@ def unpacked(path: Path, folder: Path, how: Preprocessing) -> Unpacked:
             from workers.engine.data.recordings import read_recordings  # noqa: PLC0415 - see above
 
             return read_recordings(path, folder, how)
+        case StatisticsFile():
+            raise DatasetMismatch(
+                "The file holds statistics, and samples are needed.", hint="Name it as `calibration_id` of the job."
+            )
         case _:
             assert_never(how)

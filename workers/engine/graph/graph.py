@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from whetstone.calibration.arrays import Array
 from whetstone.contract.models import TensorFacts
 from workers.engine.graph.storage import save_model
 from workers.engine.graph.tensors import dtype_name, tensor_facts
-
-Array = NDArray[np.generic]
 
 DEFAULT_DOMAINS = ("", "ai.onnx")
 FORWARDING = frozenset({"Identity", "Cast", "Transpose", "QuantizeLinear", "DequantizeLinear"})

@@ -9,9 +9,9 @@ import onnx
 import onnx.utils
 from numpy.typing import NDArray
 
+from whetstone.calibration.session import Session
 from whetstone.contract.models import Imported
 from workers.engine.graph.graph import Array, Graph
-from workers.engine.graph.session import Session
 from workers.engine.importers.errors import InvalidModel
 from workers.engine.importers.onnx_file import read_onnx
 

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import helper
 
+from whetstone.calibration.session import Session
 from whetstone.contract.insights import LayerNoise
 from whetstone.contract.reports import LayerFate
 from workers.engine.graph.graph import Array, Graph, attribute, name_of
 from workers.engine.graph.layers import Layer, layers_of, parameters_of
 from workers.engine.graph.macs import macs_by_node
-from workers.engine.graph.session import Session
 from workers.engine.graph.storage import elements
 from workers.engine.measure.feed import Feed
 

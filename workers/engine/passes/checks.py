@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from whetstone.calibration.session import Session
 from whetstone.contract.datasets import Split
 from workers.engine.data.errors import DatasetMismatch
 from workers.engine.data.fit import fixed_at_one
@@ -13,7 +14,6 @@ from workers.engine.data.samples import Samples
 from workers.engine.data.synthesis import random_inputs
 from workers.engine.graph.graph import Array, Graph
 from workers.engine.graph.reasons import reason_of
-from workers.engine.graph.session import Session
 from workers.engine.passes.errors import BrokenResult
 
 BATCHES = (1, 3)

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar, assert_never
 
+from whetstone.calibration.session import Session
 from whetstone.contract.failures import FailureCode
 from whetstone.contract.pruning import Goal, Measure
 from workers.engine.data.samples import Samples
@@ -13,7 +14,6 @@ from workers.engine.errors import EngineError
 from workers.engine.graph.graph import Graph
 from workers.engine.graph.layers import count_params
 from workers.engine.graph.macs import count_macs
-from workers.engine.graph.session import Session
 from workers.engine.measure.quick import compare_briefly
 from workers.engine.passes.checks import probes
 from workers.engine.passes.errors import NeedsDataset

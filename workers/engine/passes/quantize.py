@@ -4,13 +4,16 @@ from typing import assert_never
 
 from whetstone.contract.datasets import Split
 from whetstone.contract.quantization import Activations, Precision, Quantize
+from whetstone.contract.statistics import CalibrationStatistics
+from whetstone.contract.steps import InputRole
 from workers.engine.data.samples import Samples
 from workers.engine.errors import EngineError
 from workers.engine.graph.edit import name_nodes, store_constants_as_initializers, store_weights_directly
 from workers.engine.graph.graph import Graph, name_of
 from workers.engine.graph.layers import Layer, layers_of
 from workers.engine.graph.reasons import reason_of
-from workers.engine.passes.errors import BrokenResult, NeedsDataset, NothingToDo
+from workers.engine.passes.checks import probes
+from workers.engine.passes.errors import BrokenResult, CalibrationFailed, NeedsDataset, NothingToDo
 from workers.engine.passes.graph_pass import Context, GraphPass, Outcome
 from workers.engine.passes.names import chosen_names, excluded_weights
 from workers.engine.passes.quantizing.agreement import agrees_at_every_batch
@@ -20,15 +23,21 @@ from workers.engine.passes.quantizing.halving import brain_floats, half_floats
 from workers.engine.passes.quantizing.integer import INTEGER_OPS, quantizable, why_kept
 from workers.engine.passes.quantizing.kinds import Kind, in_blocks, quantized, with_dynamic_ranges, with_static_ranges
 from workers.engine.passes.quantizing.prepared import Prepared
+from workers.engine.passes.quantizing.statistics import Statistics
 from workers.engine.passes.quantizing.stored import inner_layers
 from workers.engine.passes.quantizing.weight_only import OPS as BLOCK_OPS
 from workers.engine.passes.quantizing.weight_only import why_not
 
 EXCLUDED = "it is excluded"
+FROM_STATISTICS = "Ranges are from statistics of {samples} samples, which were measured where the data are."
 
 
 class QuantizePass(GraphPass[Quantize]):
     """Dispatches on what weights are stored in and when activations find their range."""
+
+    def __init__(self, config: Quantize, statistics: CalibrationStatistics | None = None) -> None:
+        super().__init__(config)
+        self._statistics = statistics if config.is_static else None
 
     def _excluded(self, graph: Graph) -> tuple[str, ...]:
         return chosen_names(graph, self.config.exclude, self.config.exclude_ops, self.config.exclude_patterns)
@@ -62,7 +71,13 @@ class QuantizePass(GraphPass[Quantize]):
             raise NothingToDo("The model is quantized already.")
         if not self._candidates(graph):
             raise NothingToDo(f"There is no float32 weight left to quantize{self._and_why(graph)}.")
-        if self.config.needs_data and (data is None or not data.has(Split.CALIBRATION)):
+        if self._statistics is not None and (self.config.equalize or self.config.smooth is not None):
+            raise CalibrationFailed(
+                "Statistics tell the ranges of the model as it is, not as `equalize` or `smooth` would make it.",
+                hint="Leave those out, or calibrate with a dataset.",
+            )
+        needy = self.config.needs_data if self._statistics is None else self.config.needs_samples
+        if needy and (data is None or not data.has(Split.CALIBRATION)):
             raise NeedsDataset(
                 "These settings of quantize need calibration samples.",
                 hint="Add a dataset with a calibration or train split, or set activations to 'dynamic'.",
@@ -90,10 +105,19 @@ class QuantizePass(GraphPass[Quantize]):
         store_weights_directly(ready)
         has = data is not None and data.has(Split.CALIBRATION)
         calibration = Calibration.of(self.config, data, context, graph) if data is not None and has else None
-        prepared = Prepared(ready, dict.fromkeys(self._excluded_nodes(graph), EXCLUDED), calibration, context)
-        if self.config.needs_data:
+        reasons = dict.fromkeys(self._excluded_nodes(graph), EXCLUDED)
+        prepared = Prepared(ready, reasons, calibration, context, self._measured(data, context))
+        if prepared.statistics is not None:
+            prepared.notes.append(FROM_STATISTICS.format(samples=prepared.statistics.found.samples))
+        elif self.config.needs_data:
             prepared.notes += [*prepared.samples.check(), *prepared.samples.notes()]
         return prepared
+
+    def _measured(self, data: Samples | None, context: Context) -> Statistics | None:
+        if self._statistics is None:
+            return None
+        original = context.model(InputRole.MODEL)
+        return Statistics(self._statistics, original, next(iter(probes(original, data)), None))
 
     def _excluded_nodes(self, graph: Graph) -> list[str]:
         """Nodes excluded themselves, and those whose weight is; told on the graph as it came, since a weight may have

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from onnx import ModelProto, NodeProto, helper
 
+from whetstone.calibration.session import Session
 from workers.engine.graph.graph import Array, Graph
-from workers.engine.graph.session import Session
 from workers.engine.graph.tensors import nodes_within
 
 MEAN, VARIANCE = 3, 4

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from whetstone.calibration.session import Session
 from whetstone.contract.datasets import Split
 from whetstone.contract.reports import Curve
 from workers.engine.data.fit import fixed_at_one
 from workers.engine.data.samples import Samples
 from workers.engine.graph.graph import Array, Graph
-from workers.engine.graph.session import Session
 from workers.engine.passes.checks import probes
 from workers.engine.passes.errors import NeedsDataset
 from workers.engine.passes.graph_pass import Context

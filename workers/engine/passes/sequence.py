@@ -8,6 +8,7 @@ from whetstone.contract.learning import Finetune
 from whetstone.contract.passes import Pass, Simplify
 from whetstone.contract.pruning import Prune
 from whetstone.contract.quantization import Quantize
+from whetstone.contract.statistics import CalibrationStatistics
 from whetstone.contract.substitution import Substitute
 from workers.engine.passes.adapt import AdaptPass
 from workers.engine.passes.factorize import FactorizePass
@@ -19,8 +20,10 @@ from workers.engine.passes.simplify import SimplifyPass
 from workers.engine.passes.substitute import SubstitutePass
 
 
-def make(config: Pass) -> GraphPass[Any]:  # noqa: PLR0911 - one for each kind
-    """The pass for these settings."""
+def make(  # noqa: PLR0911 - one for each kind
+    config: Pass, statistics: CalibrationStatistics | None = None
+) -> GraphPass[Any]:
+    """The pass for these settings; statistics serve in place of calibration samples."""
     match config:
         case Simplify():
             return SimplifyPass(config)
@@ -31,7 +34,7 @@ def make(config: Pass) -> GraphPass[Any]:  # noqa: PLR0911 - one for each kind
         case Factorize():
             return FactorizePass(config)
         case Quantize():
-            return QuantizePass(config)
+            return QuantizePass(config, statistics)
         case Finetune():
             return FinetunePass(config)
         case Adapt():

@@ -9,9 +9,9 @@ import torch
 from onnx import ValueInfoProto
 from torch import Tensor
 
+from whetstone.calibration.session import Session
 from whetstone.contract.models import TensorFacts
 from workers.engine.graph.graph import Graph
-from workers.engine.graph.session import Session
 from workers.engine.graph.trainable import NotTrainable, Trainable
 from workers.engine.training.losses import TeacherMismatch
 

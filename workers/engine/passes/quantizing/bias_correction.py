@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
+from whetstone.calibration.arrays import Batches
+from whetstone.calibration.watching import show, without_outputs
 from workers.engine.graph.graph import Graph
 from workers.engine.graph.layers import Layer
 from workers.engine.passes.quantizing.biases import Bias, bias_of, change_bias
-from workers.engine.passes.quantizing.watching import Batches, session_of, show, without_outputs
+from workers.engine.passes.quantizing.watching import session_of
 
 AXES_ARE_INPUTS = 18
 """The opset from which ReduceMean takes its axes as an input."""

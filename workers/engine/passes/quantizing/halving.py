@@ -4,6 +4,7 @@ import ml_dtypes
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from whetstone.calibration.arrays import Batches
 from workers.engine.graph.edit import drop_unread
 from workers.engine.graph.graph import Graph
 from workers.engine.graph.layers import Layer, layers_of
@@ -16,7 +17,6 @@ from workers.engine.passes.quantizing.prepared import Prepared
 from workers.engine.passes.quantizing.ranges import Ranges, find_extremes, with_shapes
 from workers.engine.passes.quantizing.stored import inner_layers, stored
 from workers.engine.passes.quantizing.survival import put_back
-from workers.engine.passes.quantizing.watching import Batches
 
 ROUNDS = 10
 """How often the nodes where NaN or infinity first appears are put back to float32."""

@@ -55,8 +55,8 @@ class Kind:
 
 
 def with_static_ranges(prepared: Prepared, config: Quantize) -> Kind:
-    """Q/DQ pairs with ranges from the calibration samples."""
-    ranges = prepared.samples.ranges(prepared.graph)
+    """Q/DQ pairs with ranges from the calibration samples, or from statistics of them."""
+    ranges = prepared.ranges(config)
     _keep_unbounded(prepared, without_range(with_shapes(prepared.graph), ranges))
 
     def build(ready: Graph, kept: Sequence[str], only: Sequence[str]) -> Graph:

@@ -10,13 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from whetstone.calibration.arrays import Batches
+from whetstone.calibration.watching import in_portions
 from workers.engine.graph.graph import Array, Graph, attribute
 from workers.engine.graph.layers import Layer
 from workers.engine.graph.ops.node import Node, decode
 from workers.engine.graph.ops.windows import window_of
 from workers.engine.graph.readers import is_read_once
 from workers.engine.passes.quantizing.ranges import with_shapes
-from workers.engine.passes.quantizing.watching import Batches, in_groups, in_portions, values_of
+from workers.engine.passes.quantizing.watching import in_groups, values_of
 
 WIDEST = 6144
 """Inputs per output, beyond which moments and their inverse would take gigabytes."""

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from whetstone.calibration.session import Session
 from whetstone.contract.metrics import Metric
 from whetstone.contract.quantization import Partial
 from workers.engine.data.samples import Batch
 from workers.engine.graph.graph import Graph
-from workers.engine.graph.session import Session
 from workers.engine.measure.accuracy import LabelsFitNoOutput, meter_for
 from workers.engine.measure.fidelity import FidelityMeter
 from workers.engine.measure.reading import reading_of

@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, helper, numpy_helper
 
+from whetstone.calibration.arrays import Batches
 from whetstone.contract.quantization import Smooth
 from workers.engine.graph.graph import Graph, attribute, name_of
 from workers.engine.graph.layers import MATRIX_RANK, Layer, layers_of
 from workers.engine.graph.readers import is_read_once
 from workers.engine.passes.quantizing.folding import fold_factor, places_for_factor
 from workers.engine.passes.quantizing.ranges import with_shapes
-from workers.engine.passes.quantizing.watching import Batches, in_groups, values_of
+from workers.engine.passes.quantizing.watching import in_groups, values_of
 
 ALPHAS = tuple(step / 10 for step in range(1, 10))
 ROWS = 512

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from onnx import NodeProto
 
+from whetstone.calibration.session import Session
 from whetstone.contract.datasets import Split
 from workers.engine.data.fit import fixed_at_one
 from workers.engine.graph.graph import Array, Graph, attribute, name_of
 from workers.engine.graph.layers import Layer, layers_of
-from workers.engine.graph.session import Session
 from workers.engine.measure.quick import Call, compare_briefly
 from workers.engine.passes.checks import probes
 from workers.engine.passes.errors import NeedsDataset

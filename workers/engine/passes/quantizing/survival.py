@@ -7,6 +7,7 @@ import torch
 from onnx import ModelProto
 from torch import Tensor
 
+from whetstone.calibration.arrays import Batches
 from workers.engine.graph.graph import Graph, name_of
 from workers.engine.graph.ops.expansion import expanded
 from workers.engine.graph.ops.node import Node
@@ -15,7 +16,6 @@ from workers.engine.graph.ops.setting import Setting
 from workers.engine.graph.ops.values import Value, natural
 from workers.engine.graph.trainable import constants_of, needed
 from workers.engine.passes.quantizing.half import CAST, TWIN
-from workers.engine.passes.quantizing.watching import Batches
 
 TRIED = 4
 """Batches that are run through both graphs."""

@@ -1,11 +1,11 @@
-"""Running a graph in onnxruntime inside the engine: to check it, and to look into it. Not for measuring."""
+"""Running a graph in onnxruntime: to check it, and to look into it. Not for measuring."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 import onnxruntime as ort
 
-from workers.engine.graph.graph import Array
+from whetstone.calibration.arrays import Array
 
 ERRORS_ONLY = 3
 
