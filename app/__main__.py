@@ -1,6 +1,6 @@
 """`python -m app`: the whole service on one machine. Its parts alone: `python -m app api`, `control`, `migrate`.
 
-`python -m app plan TENANT NAME` gives a tenant another plan.
+`python -m app plan TENANT NAME` gives a tenant another plan. `python -m app check-storage` tries the file storage.
 """
 
 import asyncio
@@ -15,6 +15,10 @@ from app import control as control_worker
 from app.core import migrations
 from app.core.database import create_engine, sessions
 from app.core.scope import any_tenant
+from app.core.signing import Signer
+from app.core.storage import StorageUnavailable, UnsupportedStorage
+from app.core.storage_check import examine
+from app.core.storage_choice import open_storage
 from app.embedded import service
 from app.main import create_app
 from app.settings import Settings
@@ -82,6 +86,25 @@ def migrate() -> None:
     """Bring the database to the newest schema."""
     settings = Settings()
     migrations.upgrade(settings.owner_database_url or settings.database_url)
+
+
+@cli.command("check-storage")
+def check_storage() -> None:
+    """Try whether the storage of WHETSTONE_STORAGE_URL does what the service needs. Exit code 1: it does not."""
+
+    async def run(settings: Settings) -> bool:
+        good = True
+        async for what, fine in examine(open_storage(settings, Signer(settings.secret_key.get_secret_value()))):
+            typer.secho(f"{'yes' if fine else 'NO '}  {what}", fg=None if fine else "red")
+            good = good and fine
+        return good
+
+    try:
+        fine = asyncio.run(run(Settings()))
+    except (StorageUnavailable, UnsupportedStorage) as error:
+        typer.secho(f"{error} {error.__cause__ or ''}", fg="red", err=True)
+        raise typer.Exit(1) from error
+    raise typer.Exit(not fine)
 
 
 @cli.command()

@@ -16,6 +16,7 @@ from app.members.endpoints import router as members
 from app.members.sessions import router as browser_sessions
 from app.models.endpoints import router as models
 from app.provenance.endpoints import router as provenance
+from app.uploads.endpoints import router as uploads
 from app.usage.endpoints import router as usage
 from app.webhooks.endpoints import router as webhooks
 
@@ -24,6 +25,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     worker_protocol,
     models,
     datasets,
+    uploads,
     artifacts,
     provenance,
     targets,

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from app.artifacts import files
+from app.artifacts import files, transfers
 from app.core.bell import Bell
 from app.core.broker import Broker
 from app.core.database import create_engine, sessions
@@ -43,6 +43,8 @@ async def run(settings: Settings) -> None:
         await fleet_tasks.sweep_once(open_session, fleet)
 
     async def sweep_files() -> None:
+        async with open_session.begin() as session:
+            await transfers.sweep(session)
         async with open_session.begin() as session:
             await files.sweep(session, fleet.storage)
 

@@ -1,7 +1,7 @@
 """Table of contents: which slice hears of which kind of step."""
 
 from app.core.signing import Signer
-from app.core.storage import Storage
+from app.core.storage_choice import open_storage
 from app.datasets.service import LISTENER as DATASETS
 from app.fleet.service import Fleet
 from app.jobs.listener import JobListener
@@ -14,11 +14,10 @@ from whetstone.contract.jobs import StepKind
 def build_fleet(settings: Settings) -> Fleet:
     jobs = JobListener()
     signer = Signer(settings.secret_key.get_secret_value())
-    storage = Storage(settings.storage_url, signer, settings.public_url, settings.limits.url_seconds)
     jobs.fleet = Fleet(
         settings,
         signer,
-        storage,
+        open_storage(settings, signer),
         keys.load(settings),
         {
             StepKind.INSPECT_MODEL: MODELS,

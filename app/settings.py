@@ -34,6 +34,24 @@ class LimitSettings(BaseModel):
     step_memory: int = Field(default=8 * 2**30, gt=0)
     step_file_size: int = Field(default=20 * 2**30, gt=0)
     url_seconds: int = Field(default=24 * 3600, gt=0)
+    upload_hours: float = Field(default=72, gt=0)
+
+
+class S3Settings(BaseModel):
+    """How the bucket of `s3://…` is reached; `public_endpoint` by clients and workers, where that differs.
+
+    Without a key, credentials are looked for where AWS tools look: `AWS_…` variables, files, the machine's role.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    endpoint: str | None = None
+    public_endpoint: str | None = None
+    region: str = "us-east-1"
+    path_style: bool = False
+    access_key_id: str | None = None
+    secret_access_key: SecretStr | None = None
+    credentials_file: Path | None = None
 
 
 class RateSettings(BaseModel):
@@ -68,6 +86,7 @@ class Settings(BaseSettings):
     owner_database_url: str | None = None
     broker_url: str
     storage_url: str
+    s3: S3Settings = S3Settings()
     secret_key: SecretStr
     fleet_token: SecretStr
     signing_key: Path | None = None

@@ -1,6 +1,6 @@
 """Table of contents: every ORM table."""
 
-from app.artifacts.tables import ArtifactRow, DoomedObjectRow, FileRow
+from app.artifacts.tables import ArtifactRow, DoomedObjectRow, FileRow, UploadRow
 from app.core.audit import AuditRow
 from app.core.database import Base
 from app.core.outbox import OutboxRow
@@ -30,6 +30,7 @@ TABLES = (
     InvitationRow,
     LoginFailureRow,
     FileRow,
+    UploadRow,
     DoomedObjectRow,
     ModelRow,
     DatasetRow,

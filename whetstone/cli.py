@@ -17,6 +17,7 @@ from whetstone import (
     cli_members,
     cli_provenance,
     cli_tune,
+    cli_uploads,
     cli_usage,
     cli_webhooks,
     config,
@@ -76,6 +77,7 @@ app.add_typer(cli_members.keys, name="keys")
 app.add_typer(cli_members.members, name="members")
 app.add_typer(cli_members.invitations, name="invitations")
 app.add_typer(cli_audit.app, name="audit")
+app.add_typer(cli_uploads.app, name="uploads")
 app.add_typer(cli_usage.app, name="usage")
 app.add_typer(cli_usage.budget, name="budget")
 app.command()(cli_calibrate.calibrate)

@@ -40,6 +40,7 @@ from whetstone.errors import DamagedDownload, JobFailed, NotLoggedIn, ServerErro
 from whetstone.members import Invitations, Keys, Members, acceptance
 from whetstone.repeating import repeated
 from whetstone.sse import read_events
+from whetstone.uploading import OnBytes, Transfers
 from whetstone.usage import Usage
 from whetstone.webhooks import Webhooks
 
@@ -51,7 +52,6 @@ ENV_URL = "WHETSTONE_URL"
 ENV_KEY = "WHETSTONE_API_KEY"
 DEFAULT_URL = "http://127.0.0.1:8000"
 
-OnBytes = Callable[[int], None]
 OnEvent = Callable[[JobEvent], None]
 ReadT = TypeVar("ReadT", ModelRead, DatasetRead)
 RowT = TypeVar("RowT", bound=BaseModel)
@@ -71,6 +71,7 @@ class Client:
         )
         self.models = Uploads(self, "/v1/models", ModelRead)
         self.datasets = Datasets(self, "/v1/datasets", DatasetRead)
+        self.uploads = Transfers(self)
         self.jobs = Jobs(self)
         self.webhooks = Webhooks(self)
         self.keys = Keys(self)
@@ -151,7 +152,10 @@ class Client:
         part = path.with_name(path.name + ".part")
         digest = hashlib.sha256()
         try:
-            with self._http.stream("GET", route, params=params) as answer, part.open("wb") as file:
+            with (
+                self._http.stream("GET", route, params=params, follow_redirects=True) as answer,
+                part.open("wb") as file,
+            ):
                 if not answer.is_success:
                     answer.read()
                     checked(answer)
@@ -196,13 +200,14 @@ class Uploads(Generic[ReadT]):
     def upload(
         self, path: str | Path, name: str | None = None, on_bytes: OnBytes | None = None, **params: str
     ) -> ReadT:
-        """Upload a file and wait until it has been inspected. Raises UploadRejected, ApiError."""
+        """Upload a file and wait until it has been inspected; called again after a break, it sends what is missing.
+        Raises UploadRejected, ApiError, Unreachable.
+        """
         path = Path(path)
-        params |= {"filename": path.name} | ({"name": name} if name else {})
-        headers = {"Content-Type": "application/octet-stream", "Prefer": f"wait={INSPECTION_WAIT}"}
-        answer = self._client.request(
-            "POST", self._path, params=params, headers=headers, content=lambda: _chunks(path, on_bytes)
-        )
+        params |= {"filename": path.name, "upload_id": self._client.uploads.send(path, on_bytes).id}
+        params |= {"name": name} if name else {}
+        headers = {"Prefer": f"wait={INSPECTION_WAIT}"}
+        answer = self._client.request("POST", self._path, params=params, headers=headers)
         row = self._one.validate_json(answer.content)
         while row.state is InspectionState.INSPECTING:
             row = self.get(row.id, wait=INSPECTION_WAIT)
@@ -277,7 +282,7 @@ class Jobs:
         """The report as a page or as text. Raises NotFound when it could not be drawn."""
         if form is ReportForm.JSON:
             return self.report(job_id).model_dump_json(indent=2)
-        return self._client.request("GET", f"/v1/jobs/{job_id}/report.{form}").text
+        return self._client.request("GET", f"/v1/jobs/{job_id}/report.{form}", follow_redirects=True).text
 
     def trials(self, job_id: str) -> tuple[TrialRead, ...]:
         """The trials so far of a job that tunes."""
@@ -363,11 +368,3 @@ def checked(answer: httpx.Response) -> httpx.Response:
             title=answer.reason_phrase, status=answer.status_code, code="http_error", detail=answer.text[:300]
         )
     raise error_of(problem)
-
-
-def _chunks(path: Path, on_bytes: OnBytes | None) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            yield chunk
-            if on_bytes:
-                on_bytes(len(chunk))

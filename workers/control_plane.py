@@ -21,8 +21,10 @@ from whetstone.contract.steps import (
     LearningState,
     Order,
     UploadAnswer,
+    UploadDone,
     UploadRequest,
 )
+from whetstone.contract.uploads import PartLink
 
 PATIENCE_SECONDS = 120.0
 CHUNK = 2**20
@@ -43,6 +45,10 @@ class Unreachable(Exception):
 
 class DamagedFile(Unreachable):
     """A downloaded file is not the one that was announced."""
+
+
+class WrongContent(Exception):
+    """A file of the tenant has another hash than was announced when it was uploaded."""
 
 
 class ControlPlane:
@@ -88,7 +94,9 @@ class ControlPlane:
         self._call("POST", "/v1/worker/fail", token, failed)
 
     def download(self, given: InputFile, path: Path) -> None:
-        """Fetch an input to `path` and check its hash. Raises Unreachable after patience has run out."""
+        """Fetch an input to `path` and check its hash. Raises Unreachable after patience has run out, and WrongContent
+        where the hash is only what a client has announced.
+        """
         self._retrying(self._download, given, path)
 
     def _download(self, given: InputFile, path: Path) -> None:
@@ -102,6 +110,8 @@ class ControlPlane:
                     file.write(chunk)
         except httpx.TransportError as error:
             raise Unreachable(f"GET of the {given.role}: {error}") from error
+        if digest.hexdigest() != given.sha256 and not given.proven:
+            raise WrongContent(f"The {given.role} has the SHA-256 {digest.hexdigest()}, not the one announced.")
         if digest.hexdigest() != given.sha256:
             raise DamagedFile(f"The {given.role} arrived with another hash than announced.")
 
@@ -109,14 +119,16 @@ class ControlPlane:
         """Store an output unless the tenant has the same content already. Returns its hash and size."""
         wanted = describe(path)
         answer = UploadAnswer.model_validate_json(self._call("POST", "/v1/worker/uploads", token, wanted).content)
-        if answer.url is not None:
-            self._retrying(self._put, answer.url, path)
+        for part in answer.parts:
+            self._retrying(self._put, part, path)
+        if answer.upload is not None:
+            self._call("POST", "/v1/worker/uploads/complete", token, UploadDone(upload=answer.upload))
         return wanted
 
-    def _put(self, url: str, path: Path) -> None:
+    def _put(self, part: PartLink, path: Path) -> None:
         try:
-            size = str(path.stat().st_size)
-            answer = self._http.put(url, content=_chunks(path), headers={"Content-Length": size})
+            headers = part.headers | {"Content-Length": str(part.size)}
+            answer = self._http.put(part.url, content=_chunks(path, part.offset, part.size), headers=headers)
         except httpx.TransportError as error:
             raise Unreachable(f"PUT of an output: {error}") from error
         if not answer.is_success:
@@ -151,7 +163,10 @@ def describe(path: Path) -> UploadRequest:
     return UploadRequest(sha256=digest.hexdigest(), size=path.stat().st_size)
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
+def _chunks(path: Path, offset: int = 0, size: int | None = None) -> Iterator[bytes]:
+    left = path.stat().st_size - offset if size is None else size
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
+        file.seek(offset)
+        while chunk := file.read(min(CHUNK, left)):
+            left -= len(chunk)
             yield chunk

@@ -25,7 +25,7 @@ from whetstone.contract.steps import (
     SearchRecipe,
 )
 from whetstone.contract.tuning import Values
-from workers.control_plane import ControlPlane, Refused, Unreachable
+from workers.control_plane import ControlPlane, Refused, Unreachable, WrongContent
 from workers.engine.request import Chosen, Done, LearningSaved, Log, MadeFile, Message, PassDone, Progress, Request
 from workers.sandbox import Sandbox, StepFailed, Stopped
 from workers.searching import SearchWatch
@@ -194,7 +194,11 @@ def _fetch(control: ControlPlane, order: Order, scratch: Path) -> dict[InputRole
     for given in order.inputs:
         folder = scratch / "inputs" / given.role
         folder.mkdir(parents=True, exist_ok=True)
-        control.download(given, folder / given.filename)
+        try:
+            control.download(given, folder / given.filename)
+        except WrongContent as error:
+            hint = "Upload the file again; the hash that is announced must be its own."
+            raise StepFailed(Failure(code=FailureCode.WRONG_CONTENT, message=str(error), hint=hint)) from error
         paths[given.role] = folder if given.role is InputRole.KIT else folder / given.filename
     return paths
 

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.artifacts.tables import DoomedObjectRow, FileRow
 from app.core.ids import Prefix, new_id
-from app.core.storage import Storage, Stored
+from app.core.storage import Storage, StorageUnavailable, Stored
 from app.core.tenancy import TenantID
 
 ABANDONED_AFTER = timedelta(days=1)
@@ -24,8 +24,8 @@ async def receive(
     limit: int,
 ) -> Stored:
     """Stream bytes into storage; they stay only if `keep` is called for them. Raises UploadTooLarge."""
-    key = f"{tenant_id}/{new_id(Prefix.UPLOAD)}"
-    await _doom(sessions, key, datetime.now(UTC) + ABANDONED_AFTER)
+    key = new_key(tenant_id)
+    await doom(sessions, key, datetime.now(UTC) + ABANDONED_AFTER)
     try:
         return await storage.write(key, chunks, limit)
     except BaseException:
@@ -33,23 +33,63 @@ async def receive(
         raise
 
 
+def new_key(tenant_id: TenantID) -> str:
+    return f"{tenant_id}/{new_id(Prefix.UPLOAD)}"
+
+
 async def keep(session: AsyncSession, tenant_id: TenantID, stored: Stored) -> FileRow:
     """Keep what was received. If the tenant has the same content already, that is used and the new copy goes."""
-    new = {"id": new_id(Prefix.FILE), "tenant_id": tenant_id, "key": stored.key}
-    await session.execute(
-        insert(FileRow).values(**new, sha256=stored.sha256, size=stored.size).on_conflict_do_nothing()
+    new = FileRow(
+        id=new_id(Prefix.FILE),
+        tenant_id=tenant_id,
+        key=stored.key,
+        sha256=stored.sha256,
+        size=stored.size,
+        proven=stored.proven,
     )
-    row = await find(session, tenant_id, stored.sha256)
-    if row is None:  # it was deleted between the two statements
+    row = await find(session, tenant_id, stored.sha256) or await _added(session, new)
+    if row is None:  # another came in between
         return await keep(session, tenant_id, stored)
     if row.key == stored.key:
-        await session.execute(delete(DoomedObjectRow).where(DoomedObjectRow.key == stored.key))
+        spared = await session.execute(
+            delete(DoomedObjectRow).where(DoomedObjectRow.key == stored.key).returning(DoomedObjectRow.key)
+        )
+        if row is new and spared.first() is None:  # it came so late that it is being deleted
+            raise StorageUnavailable
     return row
+
+
+async def _added(session: AsyncSession, row: FileRow) -> FileRow | None:
+    """None where the content is proven to be in another file by now."""
+    try:
+        async with session.begin_nested():
+            session.add(row)
+    except IntegrityError:
+        return None
+    return row
+
+
+async def prove(session: AsyncSession, tenant_id: TenantID, file: FileRow) -> FileRow:
+    """The file that stands for this content, now that the bytes were seen to have it: this one, or one that the tenant
+    has already.
+    """
+    if file.proven:
+        return file
+    other = await find(session, tenant_id, file.sha256)
+    if other is not None:
+        return other
+    try:
+        async with session.begin_nested():
+            file.proven = True
+    except IntegrityError:
+        await session.refresh(file)
+        return await prove(session, tenant_id, file)
+    return file
 
 
 async def find(session: AsyncSession, tenant_id: TenantID, sha256: str) -> FileRow | None:
     """The tenant's file with this content, held against deletion until the transaction ends."""
-    query = select(FileRow).where(FileRow.tenant_id == tenant_id, FileRow.sha256 == sha256)
+    query = select(FileRow).where(FileRow.tenant_id == tenant_id, FileRow.sha256 == sha256, FileRow.proven)
     return await session.scalar(query.with_for_update(read=True, key_share=True))
 
 
@@ -83,6 +123,7 @@ async def sweep(session: AsyncSession, storage: Storage, limit: int = 100) -> in
     return len(rows)
 
 
-async def _doom(sessions: async_sessionmaker[AsyncSession], key: str, due_at: datetime) -> None:
+async def doom(sessions: async_sessionmaker[AsyncSession], key: str, due_at: datetime) -> None:
+    """Have an object deleted that is about to be written, unless it is kept before."""
     async with sessions.begin() as session:
         session.add(DoomedObjectRow(key=key, due_at=due_at))

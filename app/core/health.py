@@ -5,7 +5,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.errors import AppError, problems
-from app.core.resources import SessionsDep
+from app.core.resources import SessionsDep, StorageDep
+from app.core.storage import StorageUnavailable
 from whetstone.contract.types import Contract
 
 router = APIRouter(tags=["health"])
@@ -27,12 +28,13 @@ async def healthz() -> Health:
     return Health(status="ok")
 
 
-@router.get("/readyz", responses=problems(DatabaseUnavailable))
-async def readyz(sessions: SessionsDep) -> Health:
-    """The process can serve: the database answers."""
+@router.get("/readyz", responses=problems(DatabaseUnavailable, StorageUnavailable))
+async def readyz(sessions: SessionsDep, storage: StorageDep) -> Health:
+    """The process can serve: the database and the file storage answer."""
     try:
         async with sessions() as session:
             await session.execute(text("select 1"))
     except (SQLAlchemyError, OSError) as error:
         raise DatabaseUnavailable from error
+    await storage.check()
     return Health(status="ok")

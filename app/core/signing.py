@@ -13,6 +13,7 @@ class Use(StrEnum):
     STEP = "step"
     ATTEMPT = "attempt"
     FILE = "file"
+    UPLOAD = "upload"
 
 
 class InvalidToken(AppError):

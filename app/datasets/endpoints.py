@@ -15,7 +15,7 @@ from app.identity.caller import GUARDED, Caller, Writer
 from app.identity.once import ONCE_ERRORS, IdempotencyKey
 from app.identity.routing import Route
 from app.uploads import service as uploads
-from app.uploads.arrival import arrive
+from app.uploads.arrival import ARRIVAL_ERRORS, UploadId, arrive
 from app.uploads.sniff import EmptyFile, UnsafeFile, UnsupportedFormat
 from app.uploads.waiting import Wait
 from app.usage.quotas import QuotaExceeded
@@ -26,7 +26,7 @@ from whetstone.contract.types import DatasetRef, DisplayName, FileName
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=Route)
 
-_BODY = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"format": "binary"}}}}}
+_BODY = {"requestBody": {"required": False, "content": {"application/octet-stream": {"schema": {"format": "binary"}}}}}
 
 
 @router.post(
@@ -37,6 +37,7 @@ _BODY = {"requestBody": {"required": True, "content": {"application/octet-stream
     responses=problems(
         *GUARDED,
         *ONCE_ERRORS,
+        *ARRIVAL_ERRORS,
         InvalidPreprocessing,
         EmptyFile,
         UnsafeFile,
@@ -54,13 +55,14 @@ async def upload_dataset(
     preprocessing: PreprocessingDep,
     filename: Annotated[FileName, Query(description="the file's own name", examples=["data.npz"])],
     name: Annotated[DisplayName | None, Query(description="what to call it; the file's name if left out")] = None,
+    upload_id: UploadId = None,
     _key: IdempotencyKey = None,
 ) -> DatasetRead:
     """Upload a dataset as the raw request body: an `.npz` or `.h5` of arrays named after the inputs, and `labels`; or,
     with `preprocessing`, images or recordings in class folders or JSON lines with their tokenizer in a `.zip` or
     `.tar`, a `.csv`, `.parquet` or `.arrow` table, or an `.npy`.
     """
-    return read(await arrive(request, fleet, KIND, caller, name, filename, wait, preprocessing))
+    return read(await arrive(request, fleet, KIND, caller, name, filename, wait, preprocessing, upload_id))
 
 
 @router.get("", responses=problems(*GUARDED, InvalidCursor))

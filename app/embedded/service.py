@@ -110,9 +110,9 @@ def _environment(var: Path, secrets: Secrets, url: str, database_url: str, broke
 def _parts(environment: dict[str, str], logs: Path, host: str, port: int, *, worker: bool) -> list[Process]:
     logs.mkdir(exist_ok=True)
     # A worker is an untrusted guest: it gets no database, storage or signing secret.
-    kept = ("WHETSTONE_WORKER_",)
+    kept, secret = ("WHETSTONE_WORKER_",), ("WHETSTONE_", "AWS_")
     limited = {
-        name: value for name, value in environment.items() if not name.startswith("WHETSTONE_") or name.startswith(kept)
+        name: value for name, value in environment.items() if not name.startswith(secret) or name.startswith(kept)
     }
     python = [sys.executable, "-m"]
     parts = [

@@ -8,9 +8,10 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from app.artifacts.service import OutputMissing
 from app.core.database import Session
 from app.core.errors import problems
-from app.core.resources import SettingsDep
+from app.core.resources import SessionsDep, SettingsDep
 from app.core.signing import InvalidToken
-from app.fleet import repository, service
+from app.core.storage import PartsMissing, StorageUnavailable, WrongContent
+from app.fleet import outputs, repository, service
 from app.identity.caller import GUARDED, Caller
 from app.identity.routing import Route
 from whetstone.contract.steps import (
@@ -24,6 +25,7 @@ from whetstone.contract.steps import (
     LearningState,
     Order,
     UploadAnswer,
+    UploadDone,
     UploadRequest,
 )
 from whetstone.contract.targets import Target, TargetRead, hardware_of
@@ -73,10 +75,23 @@ async def heartbeat(body: Heartbeat, token: Token, session: Session, fleet: Flee
     return await service.heartbeat(session, fleet, token, body)
 
 
-@router.post("/uploads", responses=problems(InvalidToken, service.StepLost))
-async def request_upload(body: UploadRequest, token: Token, session: Session, fleet: FleetDep) -> UploadAnswer:
+@router.post("/uploads", responses=problems(InvalidToken, service.StepLost, StorageUnavailable))
+async def request_upload(
+    body: UploadRequest, token: Token, session: Session, sessions: SessionsDep, fleet: FleetDep
+) -> UploadAnswer:
     """Ask where to PUT an output file."""
-    return await service.request_upload(session, fleet, token, body)
+    return await outputs.request_upload(session, sessions, fleet, token, body)
+
+
+@router.post(
+    "/uploads/complete",
+    status_code=204,
+    response_class=Response,
+    responses=problems(InvalidToken, PartsMissing, WrongContent, StorageUnavailable),
+)
+async def complete_output(body: UploadDone, token: Token, session: Session, fleet: FleetDep) -> None:
+    """An output file has been put where it was asked for."""
+    await outputs.complete_upload(session, fleet, token, body)
 
 
 @router.post(

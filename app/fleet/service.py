@@ -50,8 +50,6 @@ from whetstone.contract.steps import (
     SearchRecipe,
     Task,
     TryValues,
-    UploadAnswer,
-    UploadRequest,
 )
 from whetstone.contract.targets import HardwareClass, hardware_of, queue_of, toolkit_of
 from whetstone.contract.toolkits import Toolkit
@@ -169,7 +167,7 @@ async def request_cancel(session: AsyncSession, step: StepRow) -> None:
 
 async def claim(session: AsyncSession, fleet: Fleet, token: str, worker_id: str) -> Order:
     """Give the step to this worker. Raises NothingToClaim, PlanIsBusy, InvalidToken."""
-    step = await _held(session, fleet, _read_token(fleet, Use.STEP, token)["step_id"])
+    step = await _held(session, fleet, read_token(fleet, Use.STEP, token)["step_id"])
     if step.state != StepState.QUEUED or step.cancel_requested:
         raise NothingToClaim
     await _check_turn(session, fleet, TenantID(step.tenant_id))
@@ -200,7 +198,7 @@ async def _call_next(session: AsyncSession, fleet: Fleet, tenant_id: TenantID) -
             await _send(session, fleet, step)
 
 
-def _read_token(fleet: Fleet, use: Use, token: str) -> dict[str, Any]:
+def read_token(fleet: Fleet, use: Use, token: str) -> dict[str, Any]:
     """The claims; from here on the request sees the rows of the token's tenant. Raises InvalidToken."""
     claims = fleet.signer.read(use, token)
     enter_tenant(claims["tenant_id"])
@@ -237,6 +235,7 @@ async def _order(session: AsyncSession, fleet: Fleet, step: StepRow) -> Order:
                 filename=given.filename,
                 size=rows[given.file_id].size,
                 sha256=rows[given.file_id].sha256,
+                proven=rows[given.file_id].proven,
                 url=fleet.storage.download_url(rows[given.file_id].key, given.filename),
                 preprocessing=given.preprocessing,
             )
@@ -246,9 +245,9 @@ async def _order(session: AsyncSession, fleet: Fleet, step: StepRow) -> Order:
     )
 
 
-async def _owned(session: AsyncSession, fleet: Fleet, token: str) -> StepRow:
+async def owned(session: AsyncSession, fleet: Fleet, token: str) -> StepRow:
     """The step, if the token's attempt still owns it. Raises StepLost, InvalidToken."""
-    claims = _read_token(fleet, Use.ATTEMPT, token)
+    claims = read_token(fleet, Use.ATTEMPT, token)
     step = await _held(session, fleet, claims["step_id"])
     if step.attempt != claims["attempt"] or step.state != StepState.RUNNING:
         raise StepLost
@@ -259,7 +258,7 @@ async def heartbeat(session: AsyncSession, fleet: Fleet, token: str, beat: Heart
     """Prolong the lease and pass on the progress. Answers whether the worker should stop, or end a search with its
     best so far. Raises StepLost.
     """
-    step = await _owned(session, fleet, token)
+    step = await owned(session, fleet, token)
     _prolong(fleet, step)
     if beat.progress is not None:
         step.progress, step.message = beat.progress, beat.message
@@ -267,18 +266,9 @@ async def heartbeat(session: AsyncSession, fleet: Fleet, token: str, beat: Heart
     return HeartbeatAnswer(cancel=step.cancel_requested, wrap_up=is_wrapping_up(step))
 
 
-async def request_upload(session: AsyncSession, fleet: Fleet, token: str, wanted: UploadRequest) -> UploadAnswer:
-    """Where to put an output; nowhere if the tenant has this content already."""
-    step = await _owned(session, fleet, token)
-    tenant_id = TenantID(step.tenant_id)
-    if await files.find(session, tenant_id, wanted.sha256) is not None:
-        return UploadAnswer(url=None)
-    return UploadAnswer(url=fleet.storage.upload_url(tenant_id, wanted.sha256, wanted.size))
-
-
 async def checkpoint(session: AsyncSession, fleet: Fleet, token: str, saved: Checkpoint) -> None:
     """Remember how far an optimize step has come, so that a retry goes on from there."""
-    step = await _owned(session, fleet, token)
+    step = await owned(session, fleet, token)
     if not isinstance(step.task, Optimize):
         raise WrongResult("Only an optimize step has checkpoints.")
     tenant_id = TenantID(step.tenant_id)
@@ -292,7 +282,7 @@ async def checkpoint(session: AsyncSession, fleet: Fleet, token: str, saved: Che
 
 async def save_learning(session: AsyncSession, fleet: Fleet, token: str, saved: LearningState) -> None:
     """Remember how far the pass in work has learned; replaces what was remembered before."""
-    step = await _owned(session, fleet, token)
+    step = await owned(session, fleet, token)
     if not isinstance(step.task, Optimize) or saved.output.kind is not ArtifactKind.LEARNING_STATE:
         raise WrongResult("Only an optimize step has a learning state.")
     tenant_id = TenantID(step.tenant_id)
@@ -308,7 +298,7 @@ async def save_findings(session: AsyncSession, fleet: Fleet, token: str, found: 
 
     Attempts count anew with every candidate: a search that gets on must not fail because it is long.
     """
-    step = await _owned(session, fleet, token)
+    step = await owned(session, fleet, token)
     if not isinstance(step.task, SearchRecipe):
         raise WrongResult("Only a search has findings.")
     if found.output is not None:
@@ -354,7 +344,7 @@ def _without_interim(inputs: tuple[StepInput, ...]) -> tuple[StepInput, ...]:
 
 async def finish(session: AsyncSession, fleet: Fleet, token: str, done: Finish) -> None:
     """End the step well, once; saying it again (after a lost answer) changes nothing. Raises StepLost."""
-    claims = _read_token(fleet, Use.ATTEMPT, token)
+    claims = read_token(fleet, Use.ATTEMPT, token)
     step = await _held(session, fleet, claims["step_id"])
     if step.attempt == claims["attempt"] and step.state == StepState.SUCCEEDED:
         return
@@ -370,7 +360,7 @@ async def finish(session: AsyncSession, fleet: Fleet, token: str, done: Finish) 
 
 async def fail(session: AsyncSession, fleet: Fleet, token: str, failed: Fail) -> None:
     """End the step badly, or queue it again where the fault was the house's and attempts are left."""
-    step = await _owned(session, fleet, token)
+    step = await owned(session, fleet, token)
     if failed.cancelled:
         await _meter(session, fleet, step)
         await _ended(session, fleet, step, StepState.CANCELLED)

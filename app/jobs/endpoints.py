@@ -2,7 +2,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Header
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -154,7 +154,7 @@ async def get_report(job_id: JobRef, caller: Caller, session: Session) -> JobRep
     response_class=FileResponse,
     responses=problems(*GUARDED, JobNotFound, artifacts.ArtifactNotFound),
 )
-async def get_report_page(job_id: JobRef, caller: Caller, session: Session, storage: StorageDep) -> FileResponse:
+async def get_report_page(job_id: JobRef, caller: Caller, session: Session, storage: StorageDep) -> Response:
     """The report as one self-contained page."""
     return await _report_file(job_id, "report.html", caller, session, storage)
 
@@ -164,17 +164,15 @@ async def get_report_page(job_id: JobRef, caller: Caller, session: Session, stor
     response_class=FileResponse,
     responses=problems(*GUARDED, JobNotFound, artifacts.ArtifactNotFound),
 )
-async def get_report_text(job_id: JobRef, caller: Caller, session: Session, storage: StorageDep) -> FileResponse:
+async def get_report_text(job_id: JobRef, caller: Caller, session: Session, storage: StorageDep) -> Response:
     """The report as Markdown."""
     return await _report_file(job_id, "report.md", caller, session, storage)
 
 
-async def _report_file(
-    job_id: str, name: str, caller: Principal, session: AsyncSession, storage: Storage
-) -> FileResponse:
+async def _report_file(job_id: str, name: str, caller: Principal, session: AsyncSession, storage: Storage) -> Response:
     await JobRepository(session, caller.tenant_id).get(job_id)
     row = await artifacts.ArtifactRepository(session, caller.tenant_id).named(job_id, name)
-    return FileResponse(storage.local_path(row.file.key), media_type=row.media_type)
+    return storage.answer(row.file.key, row.file.sha256, name, row.media_type, kind="inline")
 
 
 @router.get("/{job_id}/manifests", responses=problems(*GUARDED, JobNotFound))

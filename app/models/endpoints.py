@@ -14,7 +14,7 @@ from app.identity.once import ONCE_ERRORS, IdempotencyKey
 from app.identity.routing import Route
 from app.models.service import KIND, ModelNotFound, ModelRepository, read
 from app.uploads import service as uploads
-from app.uploads.arrival import arrive
+from app.uploads.arrival import ARRIVAL_ERRORS, UploadId, arrive
 from app.uploads.sniff import EmptyFile, UnsafeFile, UnsupportedFormat
 from app.uploads.waiting import Wait
 from app.usage.quotas import QuotaExceeded
@@ -24,7 +24,7 @@ from whetstone.contract.types import DisplayName, FileName, ModelRef
 
 router = APIRouter(prefix="/v1/models", tags=["models"], route_class=Route)
 
-_BODY = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"format": "binary"}}}}}
+_BODY = {"requestBody": {"required": False, "content": {"application/octet-stream": {"schema": {"format": "binary"}}}}}
 
 
 @router.post(
@@ -35,6 +35,7 @@ _BODY = {"requestBody": {"required": True, "content": {"application/octet-stream
     responses=problems(
         *GUARDED,
         *ONCE_ERRORS,
+        *ARRIVAL_ERRORS,
         EmptyFile,
         UnsafeFile,
         UnsupportedFormat,
@@ -50,13 +51,14 @@ async def upload_model(
     wait: Wait,
     filename: Annotated[FileName, Query(description="the file's own name", examples=["model.onnx"])],
     name: Annotated[DisplayName | None, Query(description="what to call it; the file's name if left out")] = None,
+    upload_id: UploadId = None,
     _key: IdempotencyKey = None,
 ) -> ModelRead:
     """Upload a model as the raw request body: an `.onnx` file, a `.zip` of one with its external data, or a file of
     scikit-learn (skops), XGBoost, LightGBM, Keras, TensorFlow or TFLite, or a `.zip` or `.tar` of a folder as
     transformers or timm save it: `config.json` and safetensors.
     """
-    return read(await arrive(request, fleet, KIND, caller, name, filename, wait))
+    return read(await arrive(request, fleet, KIND, caller, name, filename, wait, upload_id=upload_id))
 
 
 @router.get("", responses=problems(*GUARDED, InvalidCursor))

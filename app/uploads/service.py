@@ -2,12 +2,14 @@
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Generic, TypeVar, cast
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.artifacts import files
+from app.artifacts import files, transfers
+from app.artifacts.tables import FileRow, UploadRow
 from app.core.bell import Bell, ring
 from app.core.errors import AppError
 from app.core.ids import Prefix, new_id
@@ -17,7 +19,7 @@ from app.fleet import service as fleet_service
 from app.fleet.repository import StepRepository
 from app.fleet.service import Fleet
 from app.fleet.tables import StepInput, StepRow
-from app.uploads.sniff import checked
+from app.uploads.sniff import EmptyFile, checked
 from app.usage import quotas
 from app.webhooks import service as webhooks
 from whetstone.contract.failures import Failure, FailureCode
@@ -25,6 +27,7 @@ from whetstone.contract.jobs import StepState
 from whetstone.contract.models import InspectionState
 from whetstone.contract.preprocessing import Preprocessing
 from whetstone.contract.steps import Heartbeat, InputRole, InspectDataset, InspectModel, OutputFile, Task
+from whetstone.contract.uploads import UploadCreate
 from whetstone.contract.webhooks import UploadNotice, WebhookKind
 
 LOOK_AGAIN_SECONDS = 2.0
@@ -73,21 +76,48 @@ async def receive(
         raise
 
 
+async def keep(session: AsyncSession, fleet: Fleet, tenant_id: TenantID, stored: Stored) -> FileRow:
+    """Keep the file that came in. Raises QuotaExceeded, where others came first."""
+    room = await quotas.room(session, fleet.settings, tenant_id, hold=True)
+    if room.left is not None and await files.find(session, tenant_id, stored.sha256) is None:
+        room.check(stored.size)
+    return await files.keep(session, tenant_id, stored)
+
+
+async def announce(
+    session: AsyncSession,
+    sessions: async_sessionmaker[AsyncSession],
+    fleet: Fleet,
+    tenant_id: TenantID,
+    wanted: UploadCreate,
+) -> UploadRow:
+    """An upload straight to the storage; its bytes count at once. Raises EmptyFile, UploadTooLarge, QuotaExceeded."""
+    limits = fleet.settings.limits
+    if not wanted.size:
+        raise EmptyFile
+    if wanted.size > limits.upload_bytes:
+        raise UploadTooLarge(f"The file is larger than {limits.upload_bytes} bytes.")
+    room = await quotas.room(session, fleet.settings, tenant_id, hold=True)
+    known = await files.find(session, tenant_id, wanted.sha256) or await transfers.UploadRepository(
+        session, tenant_id
+    ).like(wanted)
+    if known is None:
+        room.check(wanted.size)
+    lives = timedelta(hours=limits.upload_hours)
+    return await transfers.begin(session, sessions, fleet.storage, tenant_id, wanted, lives)
+
+
 async def create(
     session: AsyncSession,
     fleet: Fleet,
     kind: Kind[RowT],
     tenant_id: TenantID,
-    stored: Stored,
+    file: FileRow,
     name: str,
     filename: str,
     preprocessing: Preprocessing | None = None,
 ) -> RowT:
-    """Keep the file and have it inspected. Raises QuotaExceeded, where others came first."""
-    room = await quotas.room(session, fleet.settings, tenant_id, hold=True)
-    if room.left is not None and await files.find(session, tenant_id, stored.sha256) is None:
-        room.check(stored.size)
-    file = await files.keep(session, tenant_id, stored)
+    """The row of a file, and the step that inspects it."""
     row: RowT = kind.row(
         id=new_id(kind.prefix),
         tenant_id=tenant_id,
@@ -175,6 +205,7 @@ class InspectionListener(Generic[RowT]):
         if row is None:  # deleted while it was inspected
             return
         if step.state == StepState.SUCCEEDED and step.result is not None:
+            await _prove(session, row)
             row.state, row.facts = InspectionState.READY, step.result.facts
         else:
             row.state, row.failure = InspectionState.REJECTED, step.failure or _unknown()
@@ -182,6 +213,15 @@ class InspectionListener(Generic[RowT]):
         kind = self.kind.ready if row.state == InspectionState.READY else self.kind.rejected
         notice = UploadNotice(id=row.id, name=row.name, state=row.state, failure=row.failure)
         await webhooks.emit(session, TenantID(row.tenant_id), kind, notice)
+
+
+async def _prove(session: AsyncSession, row: Any) -> None:
+    """The worker has compared the hash of what it inspected."""
+    tenant_id, announced = TenantID(row.tenant_id), row.file
+    row.file = await files.prove(session, tenant_id, announced)
+    if row.file is not announced:
+        await session.flush()  # the other copy can only go after the row that refers to it
+        await files.release(session, tenant_id, announced.id)
 
 
 def _unknown() -> Failure:

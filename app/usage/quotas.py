@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.artifacts.transfers import announced_bytes
 from app.core.errors import AppError
 from app.core.tenancy import TenantID
 from app.settings import Settings
@@ -59,7 +60,7 @@ async def room(session: AsyncSession, settings: Settings, tenant_id: TenantID, *
         return Room(None)
     if hold:
         await repository.hold_tenant(session, tenant_id)
-    used = await UsageRepository(session, tenant_id).stored_bytes()
+    used = await UsageRepository(session, tenant_id).stored_bytes() + await announced_bytes(session, tenant_id)
     return Room(max(0, limit - used), used, limit)
 
 

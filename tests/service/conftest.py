@@ -10,6 +10,7 @@ import pytest
 
 from app.embedded import service as embedded
 from app.embedded.service import Running
+from tests.service import bucket as s3
 from tests.service.actors import Guest, new_tenant
 from whetstone.client import Client
 
@@ -45,6 +46,20 @@ def bare() -> Iterator[Running]:
 def full() -> Iterator[Running]:
     """The service with its CPU worker."""
     with data_folder() as folder, embedded.running(folder, "127.0.0.1", 0, **QUICK) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[dict[str, str]]:
+    """The settings of a service whose files lie in a bucket."""
+    with s3.running() as settings:
+        yield settings
+
+
+@pytest.fixture(scope="session")
+def bucketed(bucket: dict[str, str]) -> Iterator[Running]:
+    """The service without a worker, its files in a bucket."""
+    with data_folder() as folder, embedded.running(folder, "127.0.0.1", 0, worker=False, **QUICK, **bucket) as running:
         yield running
 
 

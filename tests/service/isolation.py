@@ -47,6 +47,7 @@ _NO_RESTRICTED_KEY = {
     "DELETE /v1/sessions",
     "DELETE /v1/sessions/{session_id}",
 }
+_WRITERS_READ = {"GET /v1/uploads/{upload_id}/parts"}  # it hands out links to write by
 _ESTIMATE = "POST /v1/jobs/estimate"  # reads only, whatever its method
 _ADMINS = ("/v1/usage/budget", "/v1/webhooks", "/v1/deliveries", "/v1/members", "/v1/invitations")
 _ONLY_ADMINS_READ = ("/v1/invitations", "/v1/audit")
@@ -127,6 +128,7 @@ def settle(service: Running, client: Client, folder: Path) -> Estate:
         "user_id": me.id,
         "invitation_id": client.invitations.create(f"{MARK}@example.com").id,
         "session_id": session["id"],
+        "upload_id": client.uploads.begin(len(MARK), "0" * 64).id,
         "entry_id": next(client.audit.list(subject=job.id)).id,
     }
     return Estate(client.me().tenant_id, ids, {Use.STEP: token, Use.ATTEMPT: order.token, Use.FILE: link})
@@ -147,6 +149,8 @@ def _scopes_for(door: Door) -> set[Scope]:
         return set(Scope)
     if str(door) in _NO_RESTRICTED_KEY:
         return set()
+    if str(door) in _WRITERS_READ:
+        return {Scope.WRITE}
     if str(door) == _ESTIMATE or (door.method == "GET" and not door.path.startswith(_ONLY_ADMINS_READ)):
         return {Scope.READ}
     return {Scope.ADMIN if door.path.startswith((*_ADMINS, *_ONLY_ADMINS_READ)) else Scope.WRITE}
@@ -161,6 +165,9 @@ def bodies(door: Door, ids: dict[str, str]) -> Iterator[dict[str, Any]]:
         for role in ("teacher", "student"):
             plan = {"kind": "recipe", "passes": [Finetune().model_dump(mode="json") | {role: ids["model_id"]}]}
             yield order | {"plan": plan}
+    elif str(door) in ("POST /v1/models", "POST /v1/datasets"):
+        yield {}
+        yield {"upload_id": ids["upload_id"]}
     elif door.has_body and str(door) not in _BODIES:
         raise AssertionError(f"{door} takes a body: say in _BODIES what to send")
     else:
@@ -200,7 +207,8 @@ class Attack:
     def _send(self, door: Door, url: str, key: str | None, body: dict[str, Any]) -> httpx.Response:
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         if door.path in ("/v1/models", "/v1/datasets") and door.method == "POST":
-            return self.http.post(url, params={"filename": "x.onnx"}, content=b"bytes", headers=headers)
+            params, content = {"filename": "x.onnx"} | body, b"" if body else b"bytes"
+            return self.http.post(url, params=params, content=content, headers=headers)
         return self.http.request(door.method, url, json=body if door.has_body else None, headers=headers)
 
     def _credentials(self, door: Door) -> None:
@@ -325,8 +333,7 @@ def _shape(answer: httpx.Response) -> str:
 
 
 _BODIES: dict[str, dict[str, Any]] = {
-    "POST /v1/models": {},
-    "POST /v1/datasets": {},
+    "POST /v1/uploads": {"size": 5, "sha256": "1" * 64},
     "POST /v1/webhooks": {"url": "https://example.com/"},
     "PATCH /v1/webhooks/{webhook_id}": {"description": "taken"},
     "POST /v1/webhooks/{webhook_id}/rotate-secret": {"overlap_hours": 0},
@@ -342,6 +349,7 @@ _WORKER_BODIES: dict[str, Any] = {
     "claim": None,
     "heartbeat": {},
     "uploads": {"sha256": "0" * 64, "size": 1},
+    "complete": {"upload": "x"},
     "checkpoint": {"passes": [], "output": _OUTPUT},
     "learning-state": {"output": _OUTPUT},
     "findings": {"tried": [], "trying": None, "spent": 0},

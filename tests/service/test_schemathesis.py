@@ -1,5 +1,6 @@
 """schemathesis reads the OpenAPI document and looks for requests that are not answered as it says."""
 
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,4 +35,6 @@ def test_it_finds_nothing(unlimited: Running, tmp_path: Path) -> None:
     command += ["--header", f"Authorization: Bearer {new_tenant(unlimited)}"]
     done = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr
-    assert "Tested: 7" in done.stdout, done.stdout[-3000:]  # seventy-odd operations
+    tested = re.search(r"Tested: (\d+)", done.stdout)
+    assert tested is not None, done.stdout[-3000:]
+    assert int(tested[1]) > 70

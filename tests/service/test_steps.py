@@ -29,6 +29,7 @@ from whetstone.contract.steps import (
     Order,
     OutputFile,
     ReportMade,
+    UploadDone,
     UploadRequest,
 )
 from whetstone.contract.targets import Target
@@ -230,10 +231,14 @@ def test_an_output_that_was_not_uploaded_or_is_another_is_refused(
         guest.control.finish(order.token, Finish(result=Optimized(passes=()), outputs=(ghost,)))
     assert refused.value.code == "output_missing"
     wanted = guest.control._call("POST", "/v1/worker/uploads", order.token, ghost_request()).json()
-    answer = httpx.put(wanted["url"], content=b"something else")
+    url = wanted["parts"][0]["url"]
+    answer = httpx.put(url, content=b"something else")
     assert answer.status_code in (413, 422)
-    assert httpx.put(wanted["url"].replace(bare.url, bare.url + "/x"), content=b"").status_code in (404, 405)
-    assert httpx.get(wanted["url"]).json()["code"] == "invalid_token"
+    assert httpx.put(url.replace(bare.url, bare.url + "/x"), content=b"").status_code in (404, 405)
+    assert httpx.get(url).json()["code"] == "invalid_token"
+    with pytest.raises(Refused) as refused:
+        guest.control._call("POST", "/v1/worker/uploads/complete", order.token, UploadDone(upload=wanted["upload"]))
+    assert refused.value.code == "parts_missing"
     finish_optimize(guest, order, tmp_path)
 
 

@@ -14,6 +14,7 @@ class FailureCode(StrEnum):
     UNSUPPORTED_OPSET = "unsupported_opset"
     UNSUPPORTED_OP = "unsupported_op"
     UNSAFE_FILE = "unsafe_file"
+    WRONG_CONTENT = "wrong_content"
     INVALID_DATASET = "invalid_dataset"
     DATASET_MISMATCH = "dataset_mismatch"
     DATASET_REQUIRED = "dataset_required"

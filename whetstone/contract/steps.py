@@ -21,6 +21,7 @@ from whetstone.contract.toolkits import Toolkit
 from whetstone.contract.trials import Interrupted, Remembered, Trial
 from whetstone.contract.tuning import TrialRead, Tune, Values
 from whetstone.contract.types import Bytes, Contract, Count, FileName, Fraction, Seconds, Sha256, StepRef, WorkerRef
+from whetstone.contract.uploads import PartLink
 
 RUN_STEP = "whetstone.run_step"
 """The one Celery task; its arguments are the step id and a signed step token, nothing else."""
@@ -142,12 +143,17 @@ Task = Annotated[
 
 
 class InputFile(Contract):
-    """A file the step needs; `url` is signed and expires. `preprocessing` says how a dataset is read."""
+    """A file the step needs; `url` is signed and expires. `preprocessing` says how a dataset is read.
+
+    One that is not `proven` has come straight into the storage, and its hash is what was announced: if it has another,
+    the fault is the file's.
+    """
 
     role: InputRole
     filename: FileName
     size: Bytes
     sha256: Sha256
+    proven: bool = True
     url: str
     preprocessing: Preprocessing | None = None
 
@@ -197,9 +203,16 @@ class UploadRequest(Contract):
 
 
 class UploadAnswer(Contract):
-    """Where to PUT the bytes; None when the tenant already has this content."""
+    """Where to PUT the bytes, and what to say once they are there; nothing when the tenant already has this content."""
 
-    url: str | None
+    upload: str | None = None
+    parts: tuple[PartLink, ...] = ()
+
+
+class UploadDone(Contract):
+    """`upload` as the answer had it."""
+
+    upload: str
 
 
 class OutputFile(Contract):

@@ -30,6 +30,7 @@ WorkerRef = Annotated[str, _prefixed("wrk")]
 WebhookRef = Annotated[str, _prefixed("whk")]
 EventRef = Annotated[str, _prefixed("evt")]
 DeliveryRef = Annotated[str, _prefixed("dlv")]
+UploadRef = Annotated[str, _prefixed("upl")]
 AuditRef = Annotated[str, _prefixed("aud")]
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]

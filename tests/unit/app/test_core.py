@@ -7,7 +7,8 @@ import pytest
 from app.core.ids import Prefix, new_id
 from app.core.pagination import InvalidCursor, encode, read_cursor
 from app.core.signing import InvalidToken, Signer, Use
-from app.core.storage import Storage, UnsupportedStorage
+from app.core.storage import UnsupportedStorage
+from app.core.storage_choice import open_storage
 from app.main import create_app
 from app.settings import Settings
 from app.uploads.sniff import EmptyFile, UnsafeFile, UnsupportedFormat, check_head
@@ -49,10 +50,10 @@ def test_cursors_are_opaque_and_checked() -> None:
             read_cursor(10, wrong)
 
 
-@pytest.mark.parametrize("url", ["s3://bucket", "file://relative/folder", "/srv/files", ""])
+@pytest.mark.parametrize("url", ["s3://", "s3://UPPER", "s3://bucket?x", "file://relative/folder", "/srv/files", ""])
 def test_a_storage_that_is_not_supported_is_refused_when_the_service_starts(url: str) -> None:
     with pytest.raises(UnsupportedStorage):
-        Storage(url, Signer("x"), "http://x", 60)
+        open_storage(SETTINGS.model_copy(update={"storage_url": url}), Signer("x"))
 
 
 @pytest.mark.parametrize(
