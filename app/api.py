@@ -15,7 +15,9 @@ from app.keys.endpoints import router as keys
 from app.members.endpoints import router as members
 from app.members.sessions import router as browser_sessions
 from app.models.endpoints import router as models
+from app.pages.endpoints import router as pages
 from app.provenance.endpoints import router as provenance
+from app.resets.endpoints import router as resets
 from app.uploads.endpoints import router as uploads
 from app.usage.endpoints import router as usage
 from app.webhooks.endpoints import router as webhooks
@@ -35,8 +37,10 @@ ROUTERS: tuple[APIRouter, ...] = (
     browser_sessions,
     keys,
     members,
+    resets,
     usage,
     audit,
     health,
+    pages,
 )
 """Each is asked in turn whose a request is, so those that are asked for most come first."""

@@ -14,7 +14,10 @@ from app.core.sealing import Sealer
 from app.core.telemetry import configure_logs
 from app.fleet import tasks as fleet_tasks
 from app.identity import once, passwords
+from app.mail import tasks as mail_tasks
 from app.outcomes import build_fleet
+from app.resets import service as resets
+from app.resets import tasks as reset_tasks
 from app.settings import Settings
 from app.usage import tasks as usage_tasks
 from app.webhooks import tasks as webhook_tasks
@@ -39,6 +42,12 @@ async def run(settings: Settings) -> None:
     async def send_webhooks() -> None:
         await webhook_tasks.Postman(open_session, sealer, sender, settings.webhooks).run(bell)
 
+    async def send_mail() -> None:
+        await mail_tasks.send_forever(open_session, sealer, settings.mail, bell)
+
+    async def answer_resets() -> None:
+        await reset_tasks.answer_forever(open_session, sealer, settings.public_url, bell)
+
     async def sweep_steps() -> None:
         await fleet_tasks.sweep_once(open_session, fleet)
 
@@ -52,6 +61,7 @@ async def run(settings: Settings) -> None:
         async with open_session.begin() as session:
             await once.sweep(session)
             await passwords.sweep(session)
+            await resets.sweep(session)
             await webhook_tasks.sweep(session)
 
     async def note_usage() -> None:
@@ -62,6 +72,8 @@ async def run(settings: Settings) -> None:
         tasks.create_task(bell.run())
         tasks.create_task(_again_and_again(0, lambda: fleet_tasks.relay_forever(open_session, bell, broker)))
         tasks.create_task(_again_and_again(0, send_webhooks))
+        tasks.create_task(_again_and_again(0, send_mail))
+        tasks.create_task(_again_and_again(0, answer_resets))
         tasks.create_task(_again_and_again(settings.lease.sweep_every, sweep_steps))
         tasks.create_task(_again_and_again(CLEAN_SECONDS, sweep_files))
         tasks.create_task(_again_and_again(CLEAN_SECONDS, sweep_rows))

@@ -1,5 +1,7 @@
 """Every setting of the control plane, read from `WHETSTONE_…` variables when asked for, never at import."""
 
+from email.utils import parseaddr
+from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Self
@@ -75,6 +77,60 @@ class WebhookSettings(BaseModel):
     allowed_networks: tuple[IPv4Network | IPv6Network, ...] = ()
 
 
+class MailTls(StrEnum):
+    """How the connection to the mail server is protected: not at all, from STARTTLS on, or from its first byte."""
+
+    NONE = "none"
+    STARTTLS = "starttls"
+    TLS = "tls"
+
+
+_MAIL_PORTS = {MailTls.NONE: 25, MailTls.STARTTLS: 587, MailTls.TLS: 465}
+NO_SENDER = "Whetstone <whetstone@localhost>"
+
+
+class MailSettings(BaseModel):
+    """The mail server; without `host` letters are files in `folder`. What is not taken is tried again after each of
+    `retry_seconds`, and then after the last of them for as long as the letter is of use.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    host: str | None = None
+    port: int | None = Field(default=None, ge=1, le=65535)
+    tls: MailTls = MailTls.STARTTLS
+    user: str | None = None
+    password: SecretStr | None = None
+    password_file: Path | None = None
+    sender: str = NO_SENDER
+    folder: Path = Path("var/mail")
+    timeout_seconds: float = Field(default=15, gt=0)
+    retry_seconds: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(10, 60, 300, 900, 3600), min_length=1)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        given = [self.password, self.password_file]
+        if given.count(None) != (1 if self.user is not None else len(given)):
+            raise ValueError("say WHETSTONE_MAIL__USER together with either …__PASSWORD or …__PASSWORD_FILE")
+        if self.user is not None and self.tls is MailTls.NONE:
+            raise ValueError("a password is not sent in the clear: set WHETSTONE_MAIL__TLS to starttls or tls")
+        if self.host is not None and self.sender == NO_SENDER:
+            raise ValueError("set WHETSTONE_MAIL__SENDER, such as `Whetstone <whetstone@example.com>`")
+        if "@" not in parseaddr(self.sender)[1]:
+            raise ValueError("WHETSTONE_MAIL__SENDER is no address, such as `Whetstone <whetstone@example.com>`")
+        return self
+
+    @property
+    def at_port(self) -> int:
+        return self.port or _MAIL_PORTS[self.tls]
+
+    def secret(self) -> str:
+        """The password, read when it is used, so that a file may be exchanged."""
+        if self.password_file is not None:
+            return self.password_file.read_text().strip()
+        return "" if self.password is None else self.password.get_secret_value()
+
+
 class Settings(BaseSettings):
     """`WHETSTONE_DATABASE_URL`, `WHETSTONE_LEASE__SECONDS`, …; see docs/settings.md."""
 
@@ -97,6 +153,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     rates: RateSettings = RateSettings()
     webhooks: WebhookSettings = WebhookSettings()
+    mail: MailSettings = MailSettings()
     cors_origins: tuple[str, ...] = ()
     prices: dict[HardwareClass, Annotated[float, Field(gt=0)]] = {}
     currency: str = Field(default="EUR", pattern=r"^[A-Z]{3}$")

@@ -15,8 +15,10 @@ from app.identity.tables import (
     UserRow,
 )
 from app.jobs.tables import JobEventRow, JobRow, TrialRow
+from app.mail.tables import EmailRow
 from app.models.tables import ModelRow
 from app.provenance.tables import ManifestRow, SigningKeyRow
+from app.resets.tables import PasswordResetRow, ResetRequestRow
 from app.tenants.tables import TenantRow
 from app.usage.tables import BudgetRow, StepUsageRow, UsageDayRow
 from app.webhooks.tables import AttemptRow, DeliveryRow, EventRow, WebhookRow
@@ -29,6 +31,9 @@ TABLES = (
     SessionRow,
     InvitationRow,
     LoginFailureRow,
+    EmailRow,
+    ResetRequestRow,
+    PasswordResetRow,
     FileRow,
     UploadRow,
     DoomedObjectRow,

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from whetstone import (
+    cli_account,
     cli_audit,
     cli_calibrate,
     cli_datasets,
@@ -23,6 +24,8 @@ from whetstone import (
     config,
     show,
 )
+from whetstone.accounts import log_in
+from whetstone.client import DEFAULT_URL, Client
 from whetstone.client import DEFAULT_URL, Client, log_in
 from whetstone.contract.jobs import Assurance, Budget, JobSpec, Measurement, Objective, Recipe
 from whetstone.contract.learning import Finetune
@@ -73,6 +76,7 @@ app.add_typer(models, name="models")
 app.add_typer(cli_datasets.app, name="datasets")
 app.add_typer(jobs, name="jobs")
 app.add_typer(cli_webhooks.app, name="webhooks")
+app.add_typer(cli_account.app, name="account")
 app.add_typer(cli_members.keys, name="keys")
 app.add_typer(cli_members.members, name="members")
 app.add_typer(cli_members.invitations, name="invitations")

@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from whetstone import config
-from whetstone.client import DEFAULT_URL, join
+from whetstone.accounts import join
+from whetstone.client import DEFAULT_URL
 from whetstone.contract.identity import Role, Scope
 from whetstone.contract.keys import ApiKeyCreated
 from whetstone.printing import AsJson, out, print_all, print_row
@@ -90,7 +91,7 @@ def invite(
     role: Annotated[Role, typer.Option(help="what they will be")] = Role.MEMBER,
     as_json: AsJson = False,
 ) -> None:
-    """Invite someone; the token they join with is printed this once."""
+    """Invite someone by mail; the token of the link is printed too, this once."""
     with config.connect() as client:
         made = client.invitations.create(email, role)
     print_row(made, f"{made.id}  {made.email}  {made.role}\nwhet join {client.url}\ntoken {made.token}", as_json)

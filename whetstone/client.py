@@ -23,10 +23,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from whetstone.audit import Audit
 from whetstone.contract.datasets import DatasetRead
 from whetstone.contract.estimates import JobEstimate
-from whetstone.contract.identity import Login, Me
+from whetstone.contract.identity import Me
 from whetstone.contract.jobs import ArtifactRead, EventKind, JobEvent, JobRead, JobSpec, JobState
-from whetstone.contract.keys import ApiKeyCreated
-from whetstone.contract.members import MemberRead
 from whetstone.contract.models import InspectionState, ModelRead
 from whetstone.contract.pages import Page
 from whetstone.contract.preprocessing import Preprocessing
@@ -37,7 +35,7 @@ from whetstone.contract.reports import JobReport, ReportForm
 from whetstone.contract.targets import TargetRead
 from whetstone.contract.tuning import TrialRead
 from whetstone.errors import DamagedDownload, JobFailed, NotLoggedIn, ServerError, Unreachable, UploadRejected, error_of
-from whetstone.members import Invitations, Keys, Members, acceptance
+from whetstone.members import Invitations, Keys, Members
 from whetstone.repeating import repeated
 from whetstone.sse import read_events
 from whetstone.uploading import OnBytes, Transfers
@@ -335,26 +333,6 @@ class Jobs:
             files.append(folder / MANIFESTS)
             files[-1].write_text("".join(f"{envelope.model_dump_json()}\n" for envelope in manifests))
         return tuple(files)
-
-
-def log_in(url: str, email: str, password: str, key_name: str) -> ApiKeyCreated:
-    """Exchange an email address and password for an API key. Raises Unauthorized."""
-    body = {"email": email, "password": password, "key_name": key_name}
-    Login.model_validate(body)
-    return ApiKeyCreated.model_validate_json(_post(url, "/v1/login", body).content)
-
-
-def join(url: str, token: str, password: str) -> MemberRead:
-    """Take up an invitation with a password of one's own. Raises NotFound, Conflict."""
-    body = acceptance(token, password)
-    return MemberRead.model_validate_json(_post(url, "/v1/invitations/accept", body).content)
-
-
-def _post(url: str, path: str, body: dict[str, str]) -> httpx.Response:
-    try:
-        return checked(httpx.post(f"{url.rstrip('/')}{path}", json=body, timeout=30))
-    except httpx.TransportError as error:
-        raise Unreachable(f"{url} cannot be reached: {error}") from error
 
 
 def checked(answer: httpx.Response) -> httpx.Response:

@@ -3,12 +3,9 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from pydantic import SecretStr
-
 from whetstone.contract.identity import Role, Scope
 from whetstone.contract.keys import ApiKeyCreate, ApiKeyCreated, ApiKeyRead, RotateKey
 from whetstone.contract.members import (
-    InvitationAccept,
     InvitationCreate,
     InvitationCreated,
     InvitationRead,
@@ -76,7 +73,7 @@ class Invitations:
         self._client = client
 
     def create(self, email: str, role: Role = Role.MEMBER) -> InvitationCreated:
-        """Hand the answer's `token` to the one who is invited: it is shown this once."""
+        """A link is sent to the address. The answer's `token`, shown this once, does the same."""
         body = InvitationCreate(email=email, role=role)
         return InvitationCreated.model_validate_json(self._client.request("POST", _INVITATIONS, body).content)
 
@@ -86,9 +83,3 @@ class Invitations:
 
     def take_back(self, invitation_id: str) -> None:
         self._client.request("DELETE", f"{_INVITATIONS}/{invitation_id}")
-
-
-def acceptance(token: str, password: str) -> dict[str, str]:
-    """The body that joins a tenant. Raises pydantic.ValidationError for a password of fewer than ten characters."""
-    InvitationAccept(token=token, password=SecretStr(password))
-    return {"token": token, "password": password}

@@ -23,6 +23,7 @@ class Prefix(StrEnum):
     EVENT = "evt"
     DELIVERY = "dlv"
     AUDIT = "aud"
+    EMAIL = "eml"
 
 
 def new_id(prefix: Prefix) -> str:

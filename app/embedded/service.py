@@ -100,6 +100,7 @@ def _environment(var: Path, secrets: Secrets, url: str, database_url: str, broke
         "WHETSTONE_SECRET_KEY": secrets.secret_key,
         "WHETSTONE_FLEET_TOKEN": secrets.fleet_token,
         "WHETSTONE_PUBLIC_URL": url,
+        "WHETSTONE_MAIL__FOLDER": str(var / "mail"),
         "WHETSTONE_WORKER_CONTROL_PLANE_URL": url,
         "WHETSTONE_WORKER_FLEET_TOKEN": secrets.fleet_token,
         "WHETSTONE_WORKER_BROKER_URL": broker_url,

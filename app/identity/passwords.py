@@ -39,10 +39,9 @@ async def check_login(sessions: async_sessionmaker[AsyncSession], email: str, pa
     An unknown address takes as long and is locked alike. A try is counted before it is looked at, in a transaction of
     its own: neither an error afterwards nor many tries at once leave it out.
     """
-    account = hashlib.sha256(email.lower().encode()).digest()
     with any_tenant():
         async with sessions.begin() as session:
-            await _count(session, account)
+            await _count(session, _account(email))
         async with sessions.begin() as session:
             user = await session.scalar(select(UserRow).where(UserRow.email == email.lower()))
             if user is None:
@@ -50,8 +49,17 @@ async def check_login(sessions: async_sessionmaker[AsyncSession], email: str, pa
                 raise WrongLogin
             if not passwords().verify(password, user.password_hash):
                 raise WrongLogin
-            await session.execute(delete(LoginFailureRow).where(LoginFailureRow.account == account))
+            await forget_failures(session, email)
     return user
+
+
+async def forget_failures(session: AsyncSession, email: str) -> None:
+    """The account's count begins anew."""
+    await session.execute(delete(LoginFailureRow).where(LoginFailureRow.account == _account(email)))
+
+
+def _account(email: str) -> bytes:
+    return hashlib.sha256(email.lower().encode()).digest()
 
 
 async def _count(session: AsyncSession, account: bytes) -> None:

@@ -6,7 +6,7 @@ from app.core.errors import problems
 from app.core.etags import ChangedMeanwhile, IfMatch
 from app.core.limiter import Policy, TooManyRequests
 from app.core.pagination import InvalidCursor, Paging
-from app.core.resources import LimiterDep
+from app.core.resources import LimiterDep, SealerDep, SettingsDep
 from app.core.scope import enter_any_tenant
 from app.identity.caller import GUARDED, Admin, Caller, Oneself
 from app.identity.once import ONCE, ONCE_ERRORS
@@ -67,9 +67,11 @@ async def remove_member(user_id: UserRef, caller: Admin, session: Session, expec
 
 
 @router.post("/invitations", status_code=201, dependencies=[ONCE], responses=problems(*GUARDED, *ONCE_ERRORS))
-async def invite(wanted: InvitationCreate, caller: Admin, session: Session) -> InvitationCreated:
-    """Invite someone. The answer has the token to join with, this once; it is good for seven days."""
-    return await service.invite(session, caller, wanted)
+async def invite(
+    wanted: InvitationCreate, caller: Admin, session: Session, sealer: SealerDep, settings: SettingsDep
+) -> InvitationCreated:
+    """Invite someone, who is sent a link. The answer has its token too, this once; it is good for seven days."""
+    return await service.invite(session, sealer, settings.public_url, caller, wanted)
 
 
 @router.get("/invitations", responses=problems(*GUARDED, InvalidCursor))
@@ -107,7 +109,9 @@ async def accept_invitation(
 
 
 @router.put("/me/password", status_code=204, response_class=Response, responses=problems(*GUARDED, WrongLogin))
-async def change_password(wanted: PasswordChange, caller: Oneself, session: Session, limiter: LimiterDep) -> None:
+async def change_password(
+    wanted: PasswordChange, caller: Oneself, session: Session, limiter: LimiterDep, sealer: SealerDep
+) -> None:
     """Change one's own password; every session but this one ends."""
     await limiter.hit(Policy.LOGINS, caller.user_id)
-    await service.change_password(session, caller, wanted)
+    await service.change_password(session, sealer, caller, wanted)

@@ -1,4 +1,4 @@
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Select, delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -8,6 +8,8 @@ from app.core.tenancy import TenantRepository
 from app.identity.secrets import digest
 from app.identity.tables import InvitationRow, SessionRow, UserRow
 from whetstone.contract.identity import Role
+
+INVITED_FOR = timedelta(days=7)
 
 
 class MemberNotFound(AppError):

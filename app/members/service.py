@@ -1,22 +1,21 @@
 """Members of a tenant: invited, promoted, removed; their passwords and sessions."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import AppError
 from app.core.ids import Prefix, new_id
+from app.core.sealing import Sealer
 from app.core.tenancy import Principal, TenantID
 from app.identity.passwords import WrongLogin
 from app.identity.secrets import digest, new_secret, passwords
 from app.identity.service import Forbidden, create_user
 from app.identity.tables import InvitationRow, SessionRow, UserRow
-from app.members.repository import (
-    MemberRepository,
-    SessionRepository,
-    invited_any_tenant,
-)
+from app.mail import service as mail
+from app.members import letters
+from app.members.repository import INVITED_FOR, MemberRepository, SessionRepository, invited_any_tenant
 from whetstone.contract.identity import Role
 from whetstone.contract.members import (
     InvitationAccept,
@@ -27,8 +26,6 @@ from whetstone.contract.members import (
     PasswordChange,
     SessionRead,
 )
-
-INVITED_FOR = timedelta(days=7)
 
 
 class LastOwner(AppError):
@@ -67,7 +64,10 @@ async def remove(session: AsyncSession, caller: Principal, row: UserRow) -> None
     await session.delete(row)
 
 
-async def invite(session: AsyncSession, caller: Principal, wanted: InvitationCreate) -> InvitationCreated:
+async def invite(
+    session: AsyncSession, sealer: Sealer, public_url: str, caller: Principal, wanted: InvitationCreate
+) -> InvitationCreated:
+    """The invitation, which is sent to the address too. Raises Forbidden."""
     _check_owner(caller, wanted.role)
     token, now = new_secret("whetinv_"), datetime.now(UTC)
     row = InvitationRow(
@@ -80,6 +80,8 @@ async def invite(session: AsyncSession, caller: Principal, wanted: InvitationCre
         expires_at=now + INVITED_FOR,
     )
     session.add(row)
+    letter = letters.invitation(public_url, wanted.role, token)
+    await mail.post(session, sealer, caller.tenant_id, wanted.email, letter, row.expires_at)
     return InvitationCreated(**dict(read_invitation(row)), token=token)
 
 
@@ -97,13 +99,15 @@ async def accept(session: AsyncSession, wanted: InvitationAccept) -> UserRow:
     return user
 
 
-async def change_password(session: AsyncSession, caller: Principal, wanted: PasswordChange) -> None:
+async def change_password(session: AsyncSession, sealer: Sealer, caller: Principal, wanted: PasswordChange) -> None:
     """Raises WrongLogin when the old password is not the caller's."""
     user = await MemberRepository(session, caller.tenant_id).get(caller.user_id, for_update=True)
     if not passwords().verify(wanted.old.get_secret_value(), user.password_hash):
         raise WrongLogin
     user.password_hash = passwords().hash(wanted.new.get_secret_value())
     await SessionRepository(session, caller.tenant_id).end(caller.user_id, but=caller.key_id)
+    until = datetime.now(UTC) + letters.NEWS_FOR
+    await mail.post(session, sealer, caller.tenant_id, user.email, letters.password_changed(), until)
 
 
 async def sign_in(session: AsyncSession, user: UserRow, address: str, browser: str) -> tuple[SessionRow, str]:

@@ -39,6 +39,8 @@ OPEN = {
     "POST /v1/login",
     "POST /v1/sessions",
     "POST /v1/invitations/accept",
+    "POST /v1/password-resets",
+    "POST /v1/password-resets/confirm",
 }
 _ANY_KEY = {"GET /v1/me", "GET /v1/sessions", "POST /v1/keys/{key_id}/rotate", "DELETE /v1/keys/{key_id}"}
 _NO_RESTRICTED_KEY = {

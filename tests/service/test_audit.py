@@ -14,7 +14,8 @@ from app.embedded.service import Running
 from tests.service import facts
 from tests.service.actors import PASSWORD, Guest, new_tenant, query, upload
 from tests.service.isolation import OPEN, Door, bodies, doors, settle
-from whetstone.client import Client, join, log_in
+from whetstone.accounts import join, log_in
+from whetstone.client import Client
 from whetstone.contract.audit import ExportForm
 from whetstone.contract.identity import Role, Scope
 from whetstone.contract.models import ModelRead

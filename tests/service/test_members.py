@@ -14,7 +14,8 @@ from app.embedded import service as embedded
 from app.embedded.service import Running
 from tests.service.actors import PASSWORD, new_tenant, query
 from tests.service.conftest import QUICK, data_folder
-from whetstone.client import Client, join, log_in
+from whetstone.accounts import join, log_in
+from whetstone.client import Client
 from whetstone.contract.identity import Role, Scope
 from whetstone.errors import Conflict, Forbidden, Invalid, NotFound, TooManyRequests, Unauthorized
 

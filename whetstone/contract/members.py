@@ -9,7 +9,13 @@ from whetstone.contract.identity import Role
 from whetstone.contract.types import Contract, InvitationRef, SessionRef, UserRef
 
 Email = Annotated[
-    str, StringConstraints(max_length=320, pattern=r"^[^\s@]+@[^\s@]+\.[^\s@.]+$", strip_whitespace=True, to_lower=True)
+    str,
+    StringConstraints(
+        max_length=320,
+        pattern=r"^[^\s@()<>\[\]:;,\\\"]+@[^\s@()<>\[\]:;,\\\"]+\.[^\s@.()<>\[\]:;,\\\"]+$",
+        strip_whitespace=True,
+        to_lower=True,
+    ),
 ]
 NewPassword = Annotated[SecretStr, Field(min_length=10, max_length=1000)]
 
@@ -28,7 +34,7 @@ class MemberChange(Contract):
 
 
 class InvitationCreate(Contract):
-    """Invite someone; the answer's token lets whoever has it join once, within seven days."""
+    """Invite someone by mail; the token lets whoever has it join once, within seven days."""
 
     email: Email
     role: Role = Role.MEMBER
@@ -45,7 +51,7 @@ class InvitationRead(Contract):
 
 
 class InvitationCreated(InvitationRead):
-    """A new invitation. `token` is shown this once: hand it to the one who is invited."""
+    """A new invitation. A link is sent to the address; `token`, shown this once, does the same."""
 
     token: str
 
