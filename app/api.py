@@ -13,6 +13,7 @@ from app.jobs.endpoints import router as jobs
 from app.keys.endpoints import login_router as login
 from app.keys.endpoints import router as keys
 from app.members.endpoints import router as members
+from app.members.second_factor import router as second_factor
 from app.members.sessions import router as browser_sessions
 from app.models.endpoints import router as models
 from app.pages.endpoints import router as pages
@@ -33,6 +34,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     targets,
     webhooks,
     identity,
+    second_factor,
     login,
     browser_sessions,
     keys,

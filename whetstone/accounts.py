@@ -1,5 +1,6 @@
 """What needs no API key yet: logging in, joining a tenant, and a forgotten password."""
 
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -10,14 +11,24 @@ from whetstone.contract.identity import Login
 from whetstone.contract.keys import ApiKeyCreated
 from whetstone.contract.members import InvitationAccept, MemberRead
 from whetstone.contract.resets import PasswordReset, ResetRequest
-from whetstone.errors import Unreachable
+from whetstone.contract.second_factor import LoginCode
+from whetstone.errors import SecondFactorNeeded, Unreachable
 
 
-def log_in(url: str, email: str, password: str, key_name: str) -> ApiKeyCreated:
-    """Exchange an email address and password for an API key. Raises Unauthorized."""
+def log_in(url: str, email: str, password: str, key_name: str, code: Callable[[], str] | None = None) -> ApiKeyCreated:
+    """Exchange an email address and password for an API key. `code` is called where the account asks for one too.
+    Raises Unauthorized; SecondFactorNeeded without `code`; TooManyRequests.
+    """
     body = {"email": email, "password": password, "key_name": key_name}
     Login.model_validate(body)
-    return ApiKeyCreated.model_validate_json(_post(url, "/v1/login", body).content)
+    try:
+        answer = _post(url, "/v1/login", body)
+    except SecondFactorNeeded as needed:
+        if code is None:
+            raise
+        second = LoginCode(ticket=needed.problem.ticket or "", code=code(), key_name=key_name)
+        answer = _post(url, "/v1/login/second-factor", second.model_dump())
+    return ApiKeyCreated.model_validate_json(answer.content)
 
 
 def join(url: str, token: str, password: str) -> MemberRead:

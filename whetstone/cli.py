@@ -117,12 +117,13 @@ def login(
     url: Annotated[str, typer.Argument(help="the service's address")] = DEFAULT_URL,
     email: Annotated[str | None, typer.Option(help="log in with an email address and password")] = None,
     password: Annotated[str | None, typer.Option(help="asked for if left out")] = None,
+    code: Annotated[str | None, typer.Option(help="of your second factor; asked for if needed")] = None,
     api_key: Annotated[str | None, typer.Option(help="use this key; asked for if no email is given")] = None,
 ) -> None:
     """Remember the service's address and an API key for later commands."""
     if email is not None:
         secret = password or typer.prompt("Password", hide_input=True)
-        api_key = log_in(url, email, secret, "whet").secret
+        api_key = log_in(url, email, secret, "whet", lambda: code or typer.prompt("Code")).secret
     api_key = api_key or typer.prompt("API key", hide_input=True)
     with Client(url, api_key) as client:
         tenant = client.me().tenant_id

@@ -4,12 +4,17 @@ from typing import Annotated
 
 import typer
 
+from whetstone import config
 from whetstone.accounts import ask_for_reset, reset_password
 from whetstone.client import DEFAULT_URL
-from whetstone.printing import out
+from whetstone.printing import AsJson, out, print_row
 
-app = typer.Typer(no_args_is_help=True, help="Your own account: a forgotten password.")
+app = typer.Typer(no_args_is_help=True, help="Your own account: password and second factor.")
+factor = typer.Typer(no_args_is_help=True, help="Codes of an authenticator app, asked for at log-in.")
+app.add_typer(factor, name="second-factor")
 
+Password = Annotated[str | None, typer.Option(help="yours; asked for if left out")]
+Code = Annotated[str | None, typer.Option(help="of the app, or a recovery code; asked for if left out")]
 Url = Annotated[str, typer.Argument(help="the service's address")]
 
 
@@ -33,3 +38,57 @@ def choose_password(
     chosen = password or typer.prompt("Choose a password", hide_input=True, confirmation_prompt=True)
     reset_password(url, token, chosen, end_keys=end_keys)
     out.print("The password is changed, and every session has ended.")
+
+
+@app.command("password")
+def change_password(
+    old: Password = None,
+    new: Annotated[str | None, typer.Option(help="asked for if left out; at least ten characters")] = None,
+) -> None:
+    """Change your password; every browser is signed out."""
+    before = _password(old)
+    chosen = new or typer.prompt("New password", hide_input=True, confirmation_prompt=True)
+    with config.connect() as client:
+        client.account.change_password(before, chosen)
+    out.print("The password is changed.")
+
+
+@factor.command("show")
+def show_factor(as_json: AsJson = False) -> None:
+    """Whether codes are asked for."""
+    with config.connect() as client:
+        row = client.account.second_factor()
+    state = f"on since {row.since:%Y-%m-%d}, {row.recovery_codes_left} recovery codes left" if row.since else "off"
+    print_row(row, state, as_json)
+
+
+@factor.command("enable")
+def enable_factor(password: Password = None) -> None:
+    """Set up an authenticator app; prints recovery codes, this once."""
+    with config.connect() as client:
+        made = client.account.set_up_second_factor(_password(password))
+        typer.echo(f"Add this to your authenticator app:\n{made.uri}\nor type in {made.secret}")
+        _print_codes(client.account.confirm_second_factor(typer.prompt("Code that it shows")))
+
+
+@factor.command("recovery-codes")
+def renew_codes(code: Code = None) -> None:
+    """Make new recovery codes, printed this once; the old ones end."""
+    with config.connect() as client:
+        _print_codes(client.account.renew_recovery_codes(code or typer.prompt("Code")))
+
+
+@factor.command("disable")
+def disable_factor(password: Password = None, code: Code = None) -> None:
+    """Ask for no codes any more."""
+    with config.connect() as client:
+        client.account.disable_second_factor(_password(password), code or typer.prompt("Code"))
+    out.print("The second factor is off.")
+
+
+def _password(given: str | None) -> str:
+    return given or str(typer.prompt("Password", hide_input=True))
+
+
+def _print_codes(codes: tuple[str, ...]) -> None:
+    typer.echo("\n".join(("Recovery codes, each good once. Keep them apart from the app:", *codes)))

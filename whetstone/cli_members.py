@@ -85,6 +85,13 @@ def remove_member(member: Member) -> None:
         client.members.remove(member)
 
 
+@members.command("remove-second-factor")
+def remove_second_factor(member: Member) -> None:
+    """Switch off the second factor of a member who has lost it; their sessions end."""
+    with config.connect() as client:
+        client.members.remove_second_factor(member)
+
+
 @invitations.command("create")
 def invite(
     email: str,

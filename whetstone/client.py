@@ -20,6 +20,7 @@ from typing import Any, Generic, Self, TypeVar
 import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from whetstone.account import Account
 from whetstone.audit import Audit
 from whetstone.contract.datasets import DatasetRead
 from whetstone.contract.estimates import JobEstimate
@@ -72,6 +73,7 @@ class Client:
         self.uploads = Transfers(self)
         self.jobs = Jobs(self)
         self.webhooks = Webhooks(self)
+        self.account = Account(self)
         self.keys = Keys(self)
         self.members = Members(self)
         self.invitations = Invitations(self)

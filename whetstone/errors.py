@@ -37,6 +37,10 @@ class Unauthorized(ApiError):
     """401: the key is missing, wrong or revoked."""
 
 
+class SecondFactorNeeded(Unauthorized):
+    """401: the password is right, and the account asks for a code too; `problem.ticket` goes with it."""
+
+
 class Forbidden(ApiError):
     """403: the key's scopes, or its user's role, do not allow this."""
 
@@ -102,7 +106,10 @@ _BY_STATUS: dict[int, type[ApiError]] = {
     422: Invalid,
     429: TooManyRequests,
 }
-_BY_CODE: dict[str, type[ApiError]] = {"quota_exceeded": QuotaExceeded}
+_BY_CODE: dict[str, type[ApiError]] = {
+    "quota_exceeded": QuotaExceeded,
+    "second_factor_needed": SecondFactorNeeded,
+}
 _SERVER_ERRORS = 500
 
 

@@ -65,6 +65,10 @@ class Members:
         """Their keys and sessions end at once."""
         self._client.request("DELETE", f"{_MEMBERS}/{user_id}")
 
+    def remove_second_factor(self, user_id: str) -> None:
+        """For a member who has lost it; the member's sessions end."""
+        self._client.request("DELETE", f"{_MEMBERS}/{user_id}/second-factor")
+
 
 class Invitations:
     """Who may join the tenant."""

@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from app.core.database import Base, Created, Id, PrimaryId
 from app.core.ids import Prefix, new_id
+from app.core.telemetry import address_of
 from app.core.tenancy import Principal
 
 _WRITTEN = "audit_written"
@@ -69,7 +70,7 @@ def write(
             action=request.scope["route"].name,
             subject=subject,
             details=details,
-            address=(request.client.host if request.client else "unknown")[:50],
+            address=address_of(request)[:50],
             agent=request.headers.get("User-Agent", "")[:200],
             request_id=request.scope["request_id"],
         )

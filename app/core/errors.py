@@ -33,6 +33,7 @@ class AppError(Exception):
         hint: str | None = None,
         errors: Sequence[FieldProblem] = (),
         quota: QuotaUse | None = None,
+        ticket: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail or type(self).__doc__)
@@ -40,6 +41,7 @@ class AppError(Exception):
         self.advice = hint or type(self).hint
         self.errors = tuple(errors)
         self.quota = quota
+        self.ticket = ticket
         self.headers = dict(headers or {})
 
 
@@ -77,6 +79,7 @@ def _app_error(request: Request, error: Exception) -> JSONResponse:
         hint=error.advice,
         errors=error.errors,
         quota=error.quota,
+        ticket=error.ticket,
     )
     return answer(request, problem, error.headers)
 

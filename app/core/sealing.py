@@ -1,6 +1,7 @@
 """Secrets that must be read again are kept encrypted (Fernet: AES-128-CBC and HMAC-SHA256) under the secret key."""
 
 import base64
+import hmac
 
 from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -11,8 +12,12 @@ class Sealer:
     """What it sealed, only a process with the same WHETSTONE_SECRET_KEY can open."""
 
     def __init__(self, secret_key: str) -> None:
-        derive = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"whetstone.seal")
-        self._fernet = Fernet(base64.urlsafe_b64encode(derive.derive(secret_key.encode())))
+        self._fernet = Fernet(base64.urlsafe_b64encode(_derived(secret_key, b"whetstone.seal")))
+        self._marking = _derived(secret_key, b"whetstone.fingerprint")
+
+    def fingerprint(self, content: bytes) -> bytes:
+        """A keyed hash: content that could be guessed, such as a password, is not given away by it."""
+        return hmac.digest(self._marking, content, "sha256")
 
     def seal(self, content: bytes) -> bytes:
         return self._fernet.encrypt(content)
@@ -20,3 +25,7 @@ class Sealer:
     def open(self, sealed: bytes) -> bytes:
         """Raises cryptography.fernet.InvalidToken when the secret key is another one."""
         return self._fernet.decrypt(sealed)
+
+
+def _derived(secret_key: str, use: bytes) -> bytes:
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=use).derive(secret_key.encode())

@@ -14,6 +14,7 @@ class Use(StrEnum):
     ATTEMPT = "attempt"
     FILE = "file"
     UPLOAD = "upload"
+    SECOND_FACTOR = "second_factor"
 
 
 class InvalidToken(AppError):

@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core import scope as database_scope
@@ -37,6 +38,11 @@ def configure_logs(level: str) -> None:
 def add_headers(scope: Scope, headers: Mapping[str, str]) -> None:
     """Put these on the answer, whatever it will be: also on a file, a stream or an error."""
     scope[_EXTRA].update(headers)
+
+
+def address_of(request: Request) -> str:
+    """Where a request comes from, as the server was told."""
+    return request.client.host if request.client else "unknown"
 
 
 class Telemetry:

@@ -87,8 +87,8 @@ class Use:
         if _KEY.fullmatch(key) is None:
             raise InvalidIdempotencyKey
         about = (caller.key_id, request.method, request.url.path, request.url.query)
-        digest = hashlib.sha256("\0".join(about).encode() + b"\0" + content).digest()
-        return cls(caller.tenant_id, key, digest)
+        sealer: Sealer = request.app.state.sealer
+        return cls(caller.tenant_id, key, sealer.fingerprint("\0".join(about).encode() + b"\0" + content))
 
     @property
     def lock(self) -> int:

@@ -1,6 +1,8 @@
 """Logging in by email address and password, with a lock-out that tells nothing about who has an account."""
 
 import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import delete, func, select
@@ -9,10 +11,15 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.core.errors import AppError
 from app.core.scope import any_tenant
+from app.core.sealing import Sealer
+from app.core.signing import InvalidToken, Signer, Use
+from app.identity import second_factor
+from app.identity.second_factor import WrongCode
 from app.identity.secrets import passwords
 from app.identity.tables import LoginFailureRow, UserRow
 
 FREE_TRIES = 10
+TICKET_SECONDS = 300
 LONGEST_LOCK = timedelta(hours=1)
 FORGOTTEN_AFTER = timedelta(days=1)
 
@@ -24,24 +31,30 @@ class WrongLogin(AppError):
 
 
 class LockedOut(AppError):
-    """Too many wrong passwords for this email address."""
+    """Too many wrong passwords, or codes, for this account."""
 
     code, status = "locked_out", 429
-    hint = "Wait as many seconds as Retry-After says; a correct password then clears the count."
+    hint = "Wait as many seconds as Retry-After says; a correct one then clears the count."
 
 
-LOGIN_ERRORS = (WrongLogin, LockedOut)
+class SecondFactorNeeded(AppError):
+    """The password is right; this account asks for a code too."""
+
+    code, status = "second_factor_needed", 401
+    hint = "Send `ticket` with a code of the authenticator app to this address with `/second-factor` added."
 
 
-async def check_login(sessions: async_sessionmaker[AsyncSession], email: str, password: str) -> UserRow:
-    """The user with this password. Raises WrongLogin, LockedOut.
+LOGIN_ERRORS = (WrongLogin, LockedOut, SecondFactorNeeded)
+CODE_ERRORS = (InvalidToken, LockedOut, WrongCode)
 
-    An unknown address takes as long and is locked alike. A try is counted before it is looked at, in a transaction of
-    its own: neither an error afterwards nor many tries at once leave it out.
+
+async def check_login(sessions: async_sessionmaker[AsyncSession], signer: Signer, email: str, password: str) -> UserRow:
+    """The user with this password. Raises WrongLogin, LockedOut, SecondFactorNeeded.
+
+    An unknown address takes as long and is locked alike.
     """
     with any_tenant():
-        async with sessions.begin() as session:
-            await _count(session, _account(email))
+        await count_try(sessions, password_of(email))
         async with sessions.begin() as session:
             user = await session.scalar(select(UserRow).where(UserRow.email == email.lower()))
             if user is None:
@@ -49,17 +62,74 @@ async def check_login(sessions: async_sessionmaker[AsyncSession], email: str, pa
                 raise WrongLogin
             if not passwords().verify(password, user.password_hash):
                 raise WrongLogin
-            await forget_failures(session, email)
+            await forget_tries(session, password_of(email))
+            needed = await second_factor.is_on(session, user.id)
+    if needed:
+        raise SecondFactorNeeded(ticket=_ticket(signer, user))
     return user
 
 
-async def forget_failures(session: AsyncSession, email: str) -> None:
-    """The account's count begins anew."""
-    await session.execute(delete(LoginFailureRow).where(LoginFailureRow.account == _account(email)))
+async def check_second_factor(
+    sessions: async_sessionmaker[AsyncSession], signer: Signer, sealer: Sealer, ticket: str, code: str
+) -> UserRow:
+    """The user who was given this ticket, with a code. Raises InvalidToken, LockedOut, WrongCode.
+
+    Codes have a count of their own, which a right password does not clear.
+    """
+    claims = signer.read(Use.SECOND_FACTOR, ticket)
+    with any_tenant():
+        async with sessions.begin() as session:
+            user = await session.get(UserRow, claims["user_id"])
+            if user is None or claims["stamp"] != _stamp(user) or not await second_factor.is_on(session, user.id):
+                raise InvalidToken
+        await count_try(sessions, code_of(user.email))
+        async with sessions.begin() as session:
+            await second_factor.check(session, sealer, user.id, code)
+            await forget_tries(session, code_of(user.email))
+    return user
 
 
-def _account(email: str) -> bytes:
+@asynccontextmanager
+async def counted(sessions: async_sessionmaker[AsyncSession], account: bytes) -> AsyncIterator[None]:
+    """A try at what protects an account, in the midst of a request: forgotten when it succeeds. Raises LockedOut."""
+    with any_tenant():
+        await count_try(sessions, account)
+    yield
+    with any_tenant():
+        async with sessions.begin() as session:
+            await forget_tries(session, account)
+
+
+async def count_try(sessions: async_sessionmaker[AsyncSession], account: bytes) -> None:
+    """A try is counted before it is looked at, in a transaction of its own: neither an error afterwards nor many tries
+    at once leave it out. Raises LockedOut.
+    """
+    async with sessions.begin() as session:
+        await _count(session, account)
+
+
+def _ticket(signer: Signer, user: UserRow) -> str:
+    return signer.sign(Use.SECOND_FACTOR, TICKET_SECONDS, user_id=user.id, stamp=_stamp(user))
+
+
+def _stamp(user: UserRow) -> str:
+    """Changes with the password, so that no ticket outlives it."""
+    return hashlib.sha256(user.password_hash.encode()).hexdigest()[:16]
+
+
+async def forget_tries(session: AsyncSession, account: bytes) -> None:
+    """The count begins anew."""
+    await session.execute(delete(LoginFailureRow).where(LoginFailureRow.account == account))
+
+
+def password_of(email: str) -> bytes:
+    """What tries at an account's password are counted under."""
     return hashlib.sha256(email.lower().encode()).digest()
+
+
+def code_of(email: str) -> bytes:
+    """What tries at an account's second factor are counted under."""
+    return hashlib.sha256(f"code of {email.lower()}".encode()).digest()
 
 
 async def _count(session: AsyncSession, account: bytes) -> None:

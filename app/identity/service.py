@@ -3,11 +3,12 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, String, bindparam, column, select, table, update
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import Row, String, bindparam, column, delete, select, table, update
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.core.errors import AppError
 from app.core.ids import Prefix, new_id
+from app.core.scope import any_tenant
 from app.core.tenancy import Principal, TenantID
 from app.identity.secrets import digest, passwords
 from app.identity.tables import ApiKeyRow, SessionRow, UserRow
@@ -82,6 +83,15 @@ async def by_session(session: AsyncSession, secret: str) -> Principal:
     if now - row.last_seen_at > USED_EXACTNESS:
         await session.execute(update(SessionRow).where(SessionRow.id == row.id).values(last_seen_at=now))
     return _principal(row, None, restricted=False)
+
+
+async def forget_session(sessions: async_sessionmaker[AsyncSession], secret: str | None) -> None:
+    """End the session behind a cookie, whoever's it is."""
+    if not secret:
+        return
+    with any_tenant():
+        async with sessions.begin() as session:
+            await session.execute(delete(SessionRow).where(SessionRow.digest == digest(secret)))
 
 
 def _principal(row: Row[*tuple[Any, ...]], scopes: frozenset[Scope] | None, *, restricted: bool) -> Principal:

@@ -1,6 +1,6 @@
 from datetime import datetime
 
-from sqlalchemy import DateTime, ForeignKey, LargeBinary, SmallInteger, String
+from sqlalchemy import BigInteger, DateTime, ForeignKey, LargeBinary, SmallInteger, String
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.core.database import Base, Created, Id, IdType, Json, PrimaryId, Timestamp
@@ -56,8 +56,33 @@ class SessionRow(Base):
     user: Mapped[UserRow] = relationship(lazy="raise")
 
 
+class SecondFactorRow(Base):
+    """A user's authenticator app. `secret` is sealed; `last_step` is the time step of the last code that was taken."""
+
+    __tablename__ = "second_factors"
+
+    user_id: Mapped[str] = mapped_column(IdType, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    tenant_id: Mapped[Id] = mapped_column(ForeignKey("tenants.id"))
+    secret: Mapped[bytes] = mapped_column(LargeBinary)
+    last_step: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[Created]
+    confirmed_at: Mapped[datetime | None] = mapped_column(Moment)
+
+
+class RecoveryCodeRow(Base):
+    """A recovery code that was not used yet."""
+
+    __tablename__ = "recovery_codes"
+
+    digest: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    tenant_id: Mapped[Id] = mapped_column(ForeignKey("tenants.id"))
+    user_id: Mapped[Id] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+
+
 class LoginFailureRow(Base):
-    """Failed logins in a row, by the hash of what was given as email address, whether or not it is anyone's."""
+    """Failed tries in a row at a password or a second factor, by a hash of what was given as email address, whether
+    or not anyone has it.
+    """
 
     __tablename__ = "login_failures"
 

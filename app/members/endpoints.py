@@ -6,13 +6,14 @@ from app.core.errors import problems
 from app.core.etags import ChangedMeanwhile, IfMatch
 from app.core.limiter import Policy, TooManyRequests
 from app.core.pagination import InvalidCursor, Paging
-from app.core.resources import LimiterDep, SealerDep, SettingsDep
+from app.core.resources import LimiterDep, SealerDep, SessionsDep, SettingsDep
 from app.core.scope import enter_any_tenant
+from app.core.telemetry import address_of
 from app.identity.caller import GUARDED, Admin, Caller, Oneself
 from app.identity.once import ONCE, ONCE_ERRORS
-from app.identity.passwords import WrongLogin
+from app.identity.passwords import LockedOut, WrongLogin
 from app.identity.routing import Route
-from app.members import service
+from app.members import cookie, service
 from app.members.repository import InvitationNotFound, InvitationRepository, MemberNotFound, MemberRepository
 from whetstone.contract.members import (
     InvitationAccept,
@@ -101,17 +102,26 @@ async def accept_invitation(
     wanted: InvitationAccept, request: Request, session: Session, limiter: LimiterDep
 ) -> MemberRead:
     """Join with the token of an invitation and a password of one's own; then log in."""
-    await limiter.hit(Policy.LOGINS, request.client.host if request.client else "unknown")
+    await limiter.hit(Policy.LOGINS, address_of(request))
     enter_any_tenant()  # the token says which
     user = await service.accept(session, wanted)
     audit.write(session, request, user.tenant_id, user.id, None, user.id)
     return service.read(user)
 
 
-@router.put("/me/password", status_code=204, response_class=Response, responses=problems(*GUARDED, WrongLogin))
+@router.put(
+    "/me/password", status_code=204, response_class=Response, responses=problems(*GUARDED, WrongLogin, LockedOut)
+)
 async def change_password(
-    wanted: PasswordChange, caller: Oneself, session: Session, limiter: LimiterDep, sealer: SealerDep
+    wanted: PasswordChange,
+    response: Response,
+    caller: Oneself,
+    session: Session,
+    sessions: SessionsDep,
+    sealer: SealerDep,
+    settings: SettingsDep,
 ) -> None:
     """Change one's own password; every session but this one ends."""
-    await limiter.hit(Policy.LOGINS, caller.user_id)
-    await service.change_password(session, sealer, caller, wanted)
+    user = await service.reauthenticate(session, sessions, caller, wanted.old)
+    await service.change_password(session, sealer, user, wanted.new)
+    cookie.hand_out(response, settings, await service.renew_session(session, caller))

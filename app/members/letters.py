@@ -23,6 +23,17 @@ def invitation(public_url: str, role: Role, token: str) -> Letter:
     )
 
 
+def second_factor(*, on: bool) -> Letter:
+    state = "on" if on else "off"
+    return Letter(
+        subject=f"Your Whetstone second factor was switched {state}",
+        text=(
+            f"The second factor of the Whetstone account of this address was just switched {state}; other browsers are "
+            "signed out.\n\nIf it was not you, change your password, and tell an admin of your organization.\n"
+        ),
+    )
+
+
 def password_changed() -> Letter:
     return Letter(
         subject="Your Whetstone password was changed",

@@ -2,18 +2,21 @@
 
 from datetime import UTC, datetime
 
+from pydantic import SecretStr
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.core.errors import AppError
 from app.core.ids import Prefix, new_id
 from app.core.sealing import Sealer
 from app.core.tenancy import Principal, TenantID
-from app.identity.passwords import WrongLogin
+from app.identity import second_factor
+from app.identity.passwords import WrongLogin, counted, password_of
 from app.identity.secrets import digest, new_secret, passwords
 from app.identity.service import Forbidden, create_user
 from app.identity.tables import InvitationRow, SessionRow, UserRow
 from app.mail import service as mail
+from app.mail.service import Letter
 from app.members import letters
 from app.members.repository import INVITED_FOR, MemberRepository, SessionRepository, invited_any_tenant
 from whetstone.contract.identity import Role
@@ -23,7 +26,6 @@ from whetstone.contract.members import (
     InvitationCreated,
     InvitationRead,
     MemberRead,
-    PasswordChange,
     SessionRead,
 )
 
@@ -54,6 +56,16 @@ async def change_role(session: AsyncSession, caller: Principal, row: UserRow, ro
     if row.role == Role.OWNER != role and await MemberRepository(session, caller.tenant_id).lock_owners() == 1:
         raise LastOwner
     row.role = role
+    # Whoever was let in as something else signs in anew; a key's scopes are looked up each time.
+    await SessionRepository(session, caller.tenant_id).end(row.id, but=caller.key_id)
+
+
+async def remove_second_factor(session: AsyncSession, sealer: Sealer, caller: Principal, row: UserRow) -> None:
+    """The row must be locked. Raises Forbidden, SecondFactorNotFound."""
+    _check_owner(caller, row.role)
+    await second_factor.switch_off(session, row.id)
+    await SessionRepository(session, caller.tenant_id).end(row.id, but=caller.key_id)
+    await tell_second_factor(session, sealer, row, on=False)
 
 
 async def remove(session: AsyncSession, caller: Principal, row: UserRow) -> None:
@@ -99,15 +111,40 @@ async def accept(session: AsyncSession, wanted: InvitationAccept) -> UserRow:
     return user
 
 
-async def change_password(session: AsyncSession, sealer: Sealer, caller: Principal, wanted: PasswordChange) -> None:
-    """Raises WrongLogin when the old password is not the caller's."""
+async def reauthenticate(
+    session: AsyncSession, sessions: async_sessionmaker[AsyncSession], caller: Principal, password: SecretStr
+) -> UserRow:
+    """The caller, locked, who has shown the password again. Raises WrongLogin, LockedOut."""
     user = await MemberRepository(session, caller.tenant_id).get(caller.user_id, for_update=True)
-    if not passwords().verify(wanted.old.get_secret_value(), user.password_hash):
-        raise WrongLogin
-    user.password_hash = passwords().hash(wanted.new.get_secret_value())
-    await SessionRepository(session, caller.tenant_id).end(caller.user_id, but=caller.key_id)
+    async with counted(sessions, password_of(user.email)):
+        if not passwords().verify(password.get_secret_value(), user.password_hash):
+            raise WrongLogin
+    return user
+
+
+async def change_password(session: AsyncSession, sealer: Sealer, user: UserRow, password: SecretStr) -> None:
+    user.password_hash = passwords().hash(password.get_secret_value())
+    await _tell(session, sealer, user, letters.password_changed())
+
+
+async def tell_second_factor(session: AsyncSession, sealer: Sealer, user: UserRow, *, on: bool) -> None:
+    await _tell(session, sealer, user, letters.second_factor(on=on))
+
+
+async def _tell(session: AsyncSession, sealer: Sealer, user: UserRow, letter: Letter) -> None:
     until = datetime.now(UTC) + letters.NEWS_FOR
-    await mail.post(session, sealer, caller.tenant_id, user.email, letters.password_changed(), until)
+    await mail.post(session, sealer, user.tenant_id, user.email, letter, until)
+
+
+async def renew_session(session: AsyncSession, caller: Principal) -> str | None:
+    """End every session of the caller's but this one, which gets a new secret; None where an API key asks."""
+    repository = SessionRepository(session, caller.tenant_id)
+    await repository.end(caller.user_id, but=caller.key_id)
+    if not caller.key_id.startswith(f"{Prefix.SESSION}_"):
+        return None
+    row, secret = await repository.get(caller.key_id, for_update=True), new_secret("")
+    row.digest = digest(secret)
+    return secret
 
 
 async def sign_in(session: AsyncSession, user: UserRow, address: str, browser: str) -> tuple[SessionRow, str]:

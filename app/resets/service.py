@@ -13,12 +13,12 @@ from app.core.bell import ring
 from app.core.errors import AppError
 from app.core.sealing import Sealer
 from app.core.tenancy import TenantID
-from app.identity.passwords import forget_failures
-from app.identity.secrets import digest, new_secret, passwords
+from app.identity.passwords import forget_tries, password_of
+from app.identity.secrets import digest, new_secret
 from app.identity.tables import ApiKeyRow, UserRow
 from app.mail import service as mail
 from app.mail.service import Letter
-from app.members import letters
+from app.members import service as members
 from app.members.repository import SessionRepository
 from app.resets.tables import PasswordResetRow, ResetRequestRow
 from whetstone.contract.resets import PasswordReset
@@ -65,14 +65,13 @@ async def confirm_any_tenant(session: AsyncSession, sealer: Sealer, wanted: Pass
     if row is None:
         raise ResetNotFound
     user = await session.get_one(UserRow, row.user_id, with_for_update=True)
-    user.password_hash = passwords().hash(wanted.password.get_secret_value())
+    await members.change_password(session, sealer, user, wanted.password)
     await SessionRepository(session, TenantID(user.tenant_id)).end(user.id)
     await session.execute(delete(PasswordResetRow).where(PasswordResetRow.user_id == user.id))
-    await forget_failures(session, user.email)
+    await forget_tries(session, password_of(user.email))
     if wanted.end_keys:
         mine = (ApiKeyRow.user_id == user.id, ApiKeyRow.revoked_at.is_(None))
         await session.execute(update(ApiKeyRow).where(*mine).values(revoked_at=now))
-    await mail.post(session, sealer, user.tenant_id, user.email, letters.password_changed(), now + letters.NEWS_FOR)
     return user
 
 

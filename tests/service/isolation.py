@@ -37,15 +37,27 @@ OPEN = {
     "GET /readyz",
     "GET /v1/signing-keys",
     "POST /v1/login",
+    "POST /v1/login/second-factor",
     "POST /v1/sessions",
+    "POST /v1/sessions/second-factor",
     "POST /v1/invitations/accept",
     "POST /v1/password-resets",
     "POST /v1/password-resets/confirm",
 }
-_ANY_KEY = {"GET /v1/me", "GET /v1/sessions", "POST /v1/keys/{key_id}/rotate", "DELETE /v1/keys/{key_id}"}
+_ANY_KEY = {
+    "GET /v1/me",
+    "GET /v1/me/second-factor",
+    "GET /v1/sessions",
+    "POST /v1/keys/{key_id}/rotate",
+    "DELETE /v1/keys/{key_id}",
+}
 _NO_RESTRICTED_KEY = {
     "POST /v1/keys",
     "PUT /v1/me/password",
+    "PUT /v1/me/second-factor",
+    "POST /v1/me/second-factor/confirm",
+    "POST /v1/me/second-factor/recovery-codes",
+    "POST /v1/me/second-factor/disable",
     "DELETE /v1/sessions",
     "DELETE /v1/sessions/{session_id}",
 }
@@ -345,6 +357,10 @@ _BODIES: dict[str, dict[str, Any]] = {
     "POST /v1/invitations": {"email": "someone@example.com"},
     "PUT /v1/usage/budget": {"measure": "minutes", "monthly": 10},
     "PUT /v1/me/password": {"old": "wrong password", "new": "another password"},
+    "PUT /v1/me/second-factor": {"password": "wrong password"},
+    "POST /v1/me/second-factor/confirm": {"code": "123456"},
+    "POST /v1/me/second-factor/recovery-codes": {"code": "123456"},
+    "POST /v1/me/second-factor/disable": {"password": "wrong password", "code": "123456"},
 }
 _OUTPUT = {"name": "x", "kind": "model", "media_type": "x/y", "sha256": "0" * 64, "size": 1}
 _WORKER_BODIES: dict[str, Any] = {

@@ -36,5 +36,5 @@ def test_it_finds_nothing(unlimited: Running, tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr
     tested = re.search(r"Tested: (\d+)", done.stdout)
-    assert tested is not None, done.stdout[-3000:]
-    assert int(tested[1]) > 70
+    assert tested, done.stdout[-3000:]
+    assert int(tested[1]) > 80  # operations

@@ -17,7 +17,7 @@ class FieldProblem(BaseModel):
 class Problem(BaseModel):
     """The body of every 4xx and 5xx answer (`application/problem+json`). Open: later fields are no error.
 
-    `quota` is set where the code is `quota_exceeded`.
+    `quota` is set where the code is `quota_exceeded`, `ticket` where it is `second_factor_needed`.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -30,4 +30,5 @@ class Problem(BaseModel):
     hint: str | None = None
     errors: tuple[FieldProblem, ...] = ()
     quota: QuotaUse | None = None
+    ticket: str | None = None
     request_id: str | None = None
