@@ -26,7 +26,6 @@ from whetstone import (
 )
 from whetstone.accounts import log_in
 from whetstone.client import DEFAULT_URL, Client
-from whetstone.client import DEFAULT_URL, Client, log_in
 from whetstone.contract.jobs import Assurance, Budget, JobSpec, Measurement, Objective, Recipe
 from whetstone.contract.learning import Finetune
 from whetstone.contract.metrics import Metric

@@ -7,7 +7,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision: str = "0021_previews"
-down_revision: str | None = "0012_job_list"
+down_revision: str | None = "0016_uploads"
 branch_labels: Sequence[str] | None = None
 depends_on: Sequence[str] | None = None
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from whetstone.calibration.session import Session
 from workers.engine.graph.graph import DEFAULT_DOMAINS, Array
-from workers.engine.graph.session import Session
 from workers.engine.passes.substituting.view import View
 
 SIGMOIDS = ("HardSigmoid", "Sigmoid", "Softsign", "Tanh")
