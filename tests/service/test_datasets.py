@@ -23,9 +23,9 @@ from examples import digits
 from tests.service import facts
 from tests.service.actors import new_tenant
 from whetstone.client import Client
+from whetstone.contract.columns import TableLabel
 from whetstone.contract.datasets import Split
 from whetstone.contract.failures import FailureCode
-from whetstone.contract.labels import TableLabel
 from whetstone.contract.passes import Simplify
 from whetstone.contract.preprocessing import Channels, Images, Table, TableInput
 from whetstone.contract.quantization import Quantize

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from whetstone.contract.labels import Column, TableLabel
+from whetstone.contract.columns import Column, TableLabel
 from whetstone.contract.recordings import Recordings
 from whetstone.contract.texts import Texts
 from whetstone.contract.types import Contract, TensorName

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from whetstone.contract.labels import Column, TableLabel
+from whetstone.contract.columns import Column, TableLabel
 from whetstone.contract.types import Contract, TensorName
 
 Tokens = Annotated[int, Field(ge=1, le=32_768)]

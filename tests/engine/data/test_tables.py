@@ -9,8 +9,8 @@ import pytest
 from pyarrow import parquet
 from pydantic import ValidationError
 
+from whetstone.contract.columns import LabelKind, TableLabel
 from whetstone.contract.datasets import Split
-from whetstone.contract.labels import LabelKind, TableLabel
 from whetstone.contract.preprocessing import NumberType, Table, TableInput
 from workers.engine.data import tables
 from workers.engine.data.errors import InvalidDataset

@@ -13,8 +13,8 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 
+from whetstone.contract.columns import LabelKind, TableLabel
 from whetstone.contract.datasets import Split
-from whetstone.contract.labels import LabelKind, TableLabel
 from whetstone.contract.texts import Padding, Side, Texts, TokenType
 from workers.engine.data import texts
 from workers.engine.data.errors import InvalidDataset

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from whetstone.contract.labels import TableLabel
+from whetstone.contract.columns import TableLabel
 from whetstone.contract.preprocessing import Images, Recordings, SingleArray, Texts
 from whetstone.contract.recordings import LogMel
 from whetstone.declaring import as_one_file, preprocessing_given

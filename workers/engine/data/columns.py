@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from whetstone.contract.columns import LabelKind, TableLabel
 from whetstone.contract.datasets import Split
-from whetstone.contract.labels import LabelKind, TableLabel
 from workers.engine.data.archive import MAX_BYTES, Array
 from workers.engine.data.errors import InvalidDataset
 from workers.engine.data.unpacked import ORDER

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv, ipc, parquet
 
-from whetstone.contract.labels import LabelKind
+from whetstone.contract.columns import LabelKind
 from whetstone.contract.preprocessing import NumberType, Table, TableInput
 from workers.engine.data.archive import Array
 from workers.engine.data.columns import GrowingArray, LabelColumn, SplitColumn, column_of

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from whetstone.contract.columns import LabelKind, TableLabel
 from whetstone.contract.datasets import Split
-from whetstone.contract.labels import LabelKind, TableLabel
 from whetstone.contract.texts import Padding, Side, Texts
 from workers.engine.data.archive import Array
 from workers.engine.data.columns import GrowingArray, LabelColumn, SplitColumn
