@@ -4,6 +4,7 @@ Exit codes: 0 done (for a job: improved), 1 failed, 2 wrong usage, 3 service not
 4 refused by the service, 10 no gain (the original was returned), 11 over budget.
 """
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -66,7 +67,7 @@ from whetstone.ordering import (
     scenarios_given,
     shapes_given,
 )
-from whetstone.printing import AsJson, out, print_all, print_row
+from whetstone.printing import AsJson, out, print_all, print_done, print_row
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 models = typer.Typer(no_args_is_help=True, help="Upload and list models.")
@@ -118,6 +119,7 @@ def login(
     password: Annotated[str | None, typer.Option(help="asked for if left out")] = None,
     code: Annotated[str | None, typer.Option(help="of your second factor; asked for if needed")] = None,
     api_key: Annotated[str | None, typer.Option(help="use this key; asked for if no email is given")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Remember the service's address and an API key for later commands."""
     if email is not None:
@@ -127,7 +129,8 @@ def login(
     with Client(url, api_key) as client:
         tenant = client.me().tenant_id
     file = config.save(url, api_key)
-    out.print(f"Logged in to {url} (tenant {tenant}); kept in {file}.")
+    told = {"url": url, "tenant_id": tenant, "file": str(file)}
+    print_done(told, f"Logged in to {url} (tenant {tenant}); kept in {file}.", as_json)
 
 
 @models.command("upload")
@@ -343,11 +346,15 @@ def report(
 def download(
     job: JobArgument,
     output: OutputOption = RESULTS,
+    as_json: AsJson = False,
 ) -> None:
     """Fetch every file that came out of a job."""
     with config.connect() as client:
-        for path in client.jobs.download(job, output):
-            out.print(str(path), highlight=False, soft_wrap=True)
+        files = [str(path) for path in client.jobs.download(job, output)]
+    if as_json:
+        typer.echo(json.dumps(files, indent=2))
+    else:
+        out.print(*files, sep="\n", highlight=False, markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import typer
 
 from whetstone import config
 from whetstone.contract.audit import ExportForm
-from whetstone.printing import AsJson, out, print_all
+from whetstone.printing import AsJson, print_all, print_done
 
 app = typer.Typer(no_args_is_help=True, help="Who changed what, when, from where; for admins.")
 
@@ -34,10 +34,12 @@ def list_entries(
 def export_entries(
     file: Annotated[Path, typer.Argument(dir_okay=False, help="where to write it")],
     form: Annotated[ExportForm, typer.Option(help="how it is written")] = ExportForm.JSONL,
+    as_json: AsJson = False,
 ) -> None:
     """The whole log as a file."""
     with config.connect() as client:
-        out.print(f"Written to {client.audit.export(file, form)}.", highlight=False)
+        written = str(client.audit.export(file, form))
+    print_done({"file": written}, f"Written to {written}.", as_json)
 
 
 def _utc(moment: datetime | None) -> datetime | None:

@@ -10,7 +10,7 @@ from whetstone import config
 from whetstone.contract.previews import DatasetPreview
 from whetstone.declaring import PreprocessingOption, preprocessing_given
 from whetstone.ordering import upload_dataset
-from whetstone.printing import AsJson, print_all, print_row
+from whetstone.printing import AsJson, print_all, print_done, print_row
 
 app = typer.Typer(no_args_is_help=True, help="Upload and list datasets.")
 
@@ -81,7 +81,8 @@ def _told(found: DatasetPreview) -> str:
 
 
 @app.command("delete")
-def delete(dataset: Dataset) -> None:
+def delete(dataset: Dataset, as_json: AsJson = False) -> None:
     """Delete a dataset that no job refers to."""
     with config.connect() as client:
         client.datasets.delete(dataset)
+    print_done({"deleted": dataset}, "", as_json)

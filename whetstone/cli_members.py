@@ -9,7 +9,7 @@ from whetstone.accounts import join
 from whetstone.client import DEFAULT_URL
 from whetstone.contract.identity import Role, Scope
 from whetstone.contract.keys import ApiKeyCreated
-from whetstone.printing import AsJson, out, print_all, print_row
+from whetstone.printing import AsJson, print_all, print_done, print_row
 
 keys = typer.Typer(no_args_is_help=True, help="API keys for programs.")
 members = typer.Typer(no_args_is_help=True, help="Who belongs to the tenant, as what.")
@@ -53,10 +53,11 @@ def rotate_key(
 
 
 @keys.command("revoke")
-def revoke_key(key: Key) -> None:
+def revoke_key(key: Key, as_json: AsJson = False) -> None:
     """End a key at once."""
     with config.connect() as client:
         client.keys.revoke(key)
+    print_done({"revoked": key}, "", as_json)
 
 
 def _print_key(made: ApiKeyCreated, as_json: bool) -> None:
@@ -79,10 +80,11 @@ def change_member(member: Member, role: Role, as_json: AsJson = False) -> None:
 
 
 @members.command("remove")
-def remove_member(member: Member) -> None:
+def remove_member(member: Member, as_json: AsJson = False) -> None:
     """Remove a member; their keys and sessions end at once."""
     with config.connect() as client:
         client.members.remove(member)
+    print_done({"removed": member}, "", as_json)
 
 
 @members.command("remove-second-factor")
@@ -112,19 +114,23 @@ def list_invitations(as_json: AsJson = False) -> None:
 
 
 @invitations.command("take-back")
-def take_back(invitation: Invitation) -> None:
+def take_back(invitation: Invitation, as_json: AsJson = False) -> None:
     """Take an invitation back."""
     with config.connect() as client:
         client.invitations.take_back(invitation)
+    print_done({"taken_back": invitation}, "", as_json)
 
 
 def join_tenant(
     url: Annotated[str, typer.Argument(help="the service's address")] = DEFAULT_URL,
     token: Annotated[str | None, typer.Option(help="asked for if left out")] = None,
     password: Annotated[str | None, typer.Option(help="asked for if left out; at least ten characters")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Take up an invitation; log in afterwards."""
     token = token or typer.prompt("Token", hide_input=True)
     chosen = password or typer.prompt("Choose a password", hide_input=True, confirmation_prompt=True)
     member = join(url, token, chosen)
-    out.print(f"Joined as {member.email} ({member.role}). Now: whet login {url} --email {member.email}")
+    print_row(
+        member, f"Joined as {member.email} ({member.role}). Now: whet login {url} --email {member.email}", as_json
+    )

@@ -56,6 +56,6 @@ def verify_file(
         )
 
 
-def print_signing_keys(url: UrlOption = None) -> None:
+def print_signing_keys(url: UrlOption = None, as_json: AsJson = True) -> None:  # noqa: ARG001 - always JSON
     """The public keys of the service as JSON: keep them to verify offline."""
     typer.echo(verify.KEYS.dump_json(verify.fetch_keys(url or config.address()), indent=2).decode())

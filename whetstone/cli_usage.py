@@ -10,7 +10,7 @@ from rich.table import Table
 from whetstone import config
 from whetstone.contract.estimates import Price
 from whetstone.contract.usage import BudgetRead, Measure, UsageRead, WorkUse
-from whetstone.printing import AsJson, out, print_all, print_row
+from whetstone.printing import AsJson, out, print_all, print_done, print_row
 
 app = typer.Typer(help="What was used, what it cost, and what the plan allows.")
 budget = typer.Typer(no_args_is_help=True, help="How much a month may take before the webhooks are told.")
@@ -36,10 +36,12 @@ def export_usage(
     file: Annotated[Path, typer.Argument(dir_okay=False, help="where to write it")],
     since: Day = None,
     until: Day = None,
+    as_json: AsJson = False,
 ) -> None:
     """The days as comma-separated values."""
     with config.connect() as client:
-        out.print(f"Written to {client.usage.export(file, _day(since), _day(until))}.", highlight=False)
+        written = str(client.usage.export(file, _day(since), _day(until)))
+    print_done({"file": written}, f"Written to {written}.", as_json)
 
 
 @app.command("steps")
@@ -73,10 +75,11 @@ def set_budget(
 
 
 @budget.command("remove")
-def remove_budget() -> None:
+def remove_budget(as_json: AsJson = False) -> None:
     """Have no budget any more."""
     with config.connect() as client:
         client.usage.remove_budget()
+    print_done({"removed": "budget"}, "", as_json)
 
 
 def _day(moment: datetime | None) -> date | None:

@@ -6,7 +6,7 @@ import typer
 
 from whetstone import config
 from whetstone.contract.webhooks import DeliveryRead, WebhookChange, WebhookKind
-from whetstone.printing import AsJson, print_all, print_row
+from whetstone.printing import AsJson, print_all, print_done, print_row
 
 app = typer.Typer(no_args_is_help=True, help="Have what happens told to your own addresses.")
 
@@ -35,10 +35,11 @@ def list_webhooks(as_json: AsJson = False) -> None:
 
 
 @app.command("delete")
-def delete(webhook: Webhook) -> None:
+def delete(webhook: Webhook, as_json: AsJson = False) -> None:
     """Delete a webhook with its log."""
     with config.connect() as client:
         client.webhooks.delete(webhook)
+    print_done({"deleted": webhook}, "", as_json)
 
 
 @app.command("enable")

@@ -21,6 +21,14 @@ def print_row(row: BaseModel, line: str, as_json: bool) -> None:
         out.print(line, highlight=False, markup=False)
 
 
+def print_done(what: dict[str, str], line: str, as_json: bool) -> None:
+    """What a command did that has no row to show; people are told only what they would not expect."""
+    if as_json:
+        typer.echo(json.dumps(what, indent=2))
+    elif line:
+        out.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 def print_all(rows: Iterable[BaseModel], fields: tuple[str, ...], as_json: bool) -> None:
     dumped = [row.model_dump(mode="json") for row in rows]
     if as_json:
