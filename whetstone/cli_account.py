@@ -7,7 +7,8 @@ import typer
 from whetstone import config
 from whetstone.accounts import ask_for_reset, reset_password
 from whetstone.client import DEFAULT_URL
-from whetstone.printing import AsJson, out, print_row
+from whetstone.contract.second_factor import RecoveryCodes
+from whetstone.printing import AsJson, print_done, print_row
 
 app = typer.Typer(no_args_is_help=True, help="Your own account: password and second factor.")
 factor = typer.Typer(no_args_is_help=True, help="Codes of an authenticator app, asked for at log-in.")
@@ -19,11 +20,14 @@ Url = Annotated[str, typer.Argument(help="the service's address")]
 
 
 @app.command("forgot-password")
-def forgot_password(url: Url = DEFAULT_URL, email: Annotated[str | None, typer.Option()] = None) -> None:
+def forgot_password(
+    url: Url = DEFAULT_URL, email: Annotated[str | None, typer.Option()] = None, as_json: AsJson = False
+) -> None:
     """Have a token sent to your address that sets a new password."""
-    address = email or typer.prompt("Email")
+    address = email or typer.prompt("Email", err=as_json)
     ask_for_reset(url, address)
-    out.print(f"If {address} has an account, a letter is on its way. Then: whet account reset-password {url}")
+    told = f"If {address} has an account, a letter is on its way. Then: whet account reset-password {url}"
+    print_done({"asked_for": address}, told, as_json)
 
 
 @app.command("reset-password")
@@ -32,25 +36,27 @@ def choose_password(
     token: Annotated[str | None, typer.Option(help="asked for if left out")] = None,
     password: Annotated[str | None, typer.Option(help="asked for if left out; at least ten characters")] = None,
     end_keys: Annotated[bool, typer.Option("--end-keys", help="end every API key of yours too")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Set a new password with the token that was sent to you; every session of yours ends."""
     token = token or typer.prompt("Token", hide_input=True)
     chosen = password or typer.prompt("Choose a password", hide_input=True, confirmation_prompt=True)
     reset_password(url, token, chosen, end_keys=end_keys)
-    out.print("The password is changed, and every session has ended.")
+    print_done({"changed": "password"}, "The password is changed, and every session has ended.", as_json)
 
 
 @app.command("password")
 def change_password(
     old: Password = None,
     new: Annotated[str | None, typer.Option(help="asked for if left out; at least ten characters")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Change your password; every browser is signed out."""
     before = _password(old)
     chosen = new or typer.prompt("New password", hide_input=True, confirmation_prompt=True)
     with config.connect() as client:
         client.account.change_password(before, chosen)
-    out.print("The password is changed.")
+    print_done({"changed": "password"}, "The password is changed.", as_json)
 
 
 @factor.command("show")
@@ -63,32 +69,35 @@ def show_factor(as_json: AsJson = False) -> None:
 
 
 @factor.command("enable")
-def enable_factor(password: Password = None) -> None:
+def enable_factor(password: Password = None, as_json: AsJson = False) -> None:
     """Set up an authenticator app; prints recovery codes, this once."""
     with config.connect() as client:
         made = client.account.set_up_second_factor(_password(password))
-        typer.echo(f"Add this to your authenticator app:\n{made.uri}\nor type in {made.secret}")
-        _print_codes(client.account.confirm_second_factor(typer.prompt("Code that it shows")))
+        typer.echo(f"Add this to your authenticator app:\n{made.uri}\nor type in {made.secret}", err=as_json)
+        _print_codes(client.account.confirm_second_factor(typer.prompt("Code that it shows", err=as_json)), as_json)
 
 
 @factor.command("recovery-codes")
-def renew_codes(code: Code = None) -> None:
+def renew_codes(code: Code = None, as_json: AsJson = False) -> None:
     """Make new recovery codes, printed this once; the old ones end."""
     with config.connect() as client:
-        _print_codes(client.account.renew_recovery_codes(code or typer.prompt("Code")))
+        _print_codes(client.account.renew_recovery_codes(code or typer.prompt("Code", err=as_json)), as_json)
 
 
 @factor.command("disable")
-def disable_factor(password: Password = None, code: Code = None) -> None:
+def disable_factor(password: Password = None, code: Code = None, as_json: AsJson = False) -> None:
     """Ask for no codes any more."""
     with config.connect() as client:
-        client.account.disable_second_factor(_password(password), code or typer.prompt("Code"))
-    out.print("The second factor is off.")
+        client.account.disable_second_factor(_password(password), code or typer.prompt("Code", err=as_json))
+    print_done({"disabled": "second factor"}, "The second factor is off.", as_json)
 
 
 def _password(given: str | None) -> str:
     return given or str(typer.prompt("Password", hide_input=True))
 
 
-def _print_codes(codes: tuple[str, ...]) -> None:
+def _print_codes(codes: tuple[str, ...], as_json: bool) -> None:
+    if as_json:
+        typer.echo(RecoveryCodes(codes=codes).model_dump_json(indent=2))
+        return
     typer.echo("\n".join(("Recovery codes, each good once. Keep them apart from the app:", *codes)))

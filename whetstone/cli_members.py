@@ -88,10 +88,11 @@ def remove_member(member: Member, as_json: AsJson = False) -> None:
 
 
 @members.command("remove-second-factor")
-def remove_second_factor(member: Member) -> None:
+def remove_second_factor(member: Member, as_json: AsJson = False) -> None:
     """Switch off the second factor of a member who has lost it; their sessions end."""
     with config.connect() as client:
         client.members.remove_second_factor(member)
+    print_done({"removed_second_factor_of": member}, "", as_json)
 
 
 @invitations.command("create")

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from whetstone import config
-from whetstone.printing import AsJson, out, print_all
+from whetstone.printing import AsJson, print_all, print_done
 
 app = typer.Typer(no_args_is_help=True, help="Uploads that were broken off; the same upload again goes on with them.")
 
@@ -20,8 +20,8 @@ def list_uploads(as_json: AsJson = False) -> None:
 
 
 @app.command("abort")
-def abort_upload(upload: UploadArgument) -> None:
+def abort_upload(upload: UploadArgument, as_json: AsJson = False) -> None:
     """Throw away what has arrived of a file."""
     with config.connect() as client:
         client.uploads.abort(upload)
-    out.print(f"{upload} is gone.", highlight=False)
+    print_done({"aborted": upload}, f"{upload} is gone.", as_json)
