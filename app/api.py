@@ -16,6 +16,7 @@ from app.members.endpoints import router as members
 from app.members.second_factor import router as second_factor
 from app.members.sessions import router as browser_sessions
 from app.models.endpoints import router as models
+from app.oidc.endpoints import router as oidc
 from app.pages.endpoints import router as pages
 from app.provenance.endpoints import router as provenance
 from app.resets.endpoints import router as resets
@@ -37,6 +38,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     second_factor,
     login,
     browser_sessions,
+    oidc,
     keys,
     members,
     resets,

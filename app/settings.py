@@ -4,11 +4,13 @@ from email.utils import parseaddr
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from whetstone.contract.identity import Role
 from whetstone.contract.quotas import Quotas
 from whetstone.contract.targets import HardwareClass
 
@@ -131,6 +133,53 @@ class MailSettings(BaseModel):
         return "" if self.password is None else self.password.get_secret_value()
 
 
+class DomainRule(BaseModel):
+    """Which tenant people of an email domain may join by themselves, and as what."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tenant: str = Field(pattern="^ten_")
+    role: Literal[Role.ADMIN, Role.MEMBER, Role.VIEWER] = Role.MEMBER
+
+
+class OidcSettings(BaseModel):
+    """The identity provider (OpenID Connect); without `issuer` there is none.
+
+    `link_by_email` lets whoever the provider says owns an address into the account of that address. `domains` lets in
+    people of an email domain whom nobody has invited.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    issuer: str | None = None
+    client_id: str | None = None
+    client_secret: SecretStr | None = None
+    client_secret_file: Path | None = None
+    client_auth: Literal["basic", "post"] = "basic"
+    link_by_email: bool = False
+    domains: dict[Annotated[str, Field(pattern=r"^[^A-Z@\s]+$")], DomainRule] = {}
+    timeout_seconds: float = Field(default=10, gt=0)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.issuer is None:
+            return self
+        if self.client_id is None:
+            raise ValueError("set WHETSTONE_OIDC__CLIENT_ID, as the provider has it for this service")
+        if self.client_secret is not None and self.client_secret_file is not None:
+            raise ValueError("say either WHETSTONE_OIDC__CLIENT_SECRET or …__CLIENT_SECRET_FILE")
+        address = urlsplit(self.issuer)
+        if address.scheme != "https" and address.hostname not in ("localhost", "127.0.0.1", "::1"):
+            raise ValueError("WHETSTONE_OIDC__ISSUER is an https:// address")
+        return self
+
+    def secret(self) -> str | None:
+        """The client's secret, read when it is used; None for a public client."""
+        if self.client_secret_file is not None:
+            return self.client_secret_file.read_text().strip()
+        return None if self.client_secret is None else self.client_secret.get_secret_value()
+
+
 class Settings(BaseSettings):
     """`WHETSTONE_DATABASE_URL`, `WHETSTONE_LEASE__SECONDS`, …; see docs/settings.md."""
 
@@ -154,6 +203,7 @@ class Settings(BaseSettings):
     rates: RateSettings = RateSettings()
     webhooks: WebhookSettings = WebhookSettings()
     mail: MailSettings = MailSettings()
+    oidc: OidcSettings = OidcSettings()
     cors_origins: tuple[str, ...] = ()
     prices: dict[HardwareClass, Annotated[float, Field(gt=0)]] = {}
     currency: str = Field(default="EUR", pattern=r"^[A-Z]{3}$")

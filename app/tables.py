@@ -12,6 +12,7 @@ from app.identity.tables import (
     LoginFailureRow,
     RecoveryCodeRow,
     SecondFactorRow,
+    ServiceAccountRow,
     SessionRow,
     StoredAnswerRow,
     UserRow,
@@ -19,6 +20,7 @@ from app.identity.tables import (
 from app.jobs.tables import JobEventRow, JobRow, TrialRow
 from app.mail.tables import EmailRow
 from app.models.tables import ModelRow
+from app.oidc.tables import ExternalIdentityRow
 from app.provenance.tables import ManifestRow, SigningKeyRow
 from app.resets.tables import PasswordResetRow, ResetRequestRow
 from app.tenants.tables import TenantRow
@@ -28,6 +30,8 @@ from app.webhooks.tables import AttemptRow, DeliveryRow, EventRow, WebhookRow
 TABLES = (
     TenantRow,
     UserRow,
+    ServiceAccountRow,
+    ExternalIdentityRow,
     ApiKeyRow,
     StoredAnswerRow,
     SessionRow,

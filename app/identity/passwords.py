@@ -15,7 +15,7 @@ from app.core.sealing import Sealer
 from app.core.signing import InvalidToken, Signer, Use
 from app.identity import second_factor
 from app.identity.second_factor import WrongCode
-from app.identity.secrets import passwords
+from app.identity.secrets import matches
 from app.identity.tables import LoginFailureRow, UserRow
 
 FREE_TRIES = 10
@@ -57,15 +57,12 @@ async def check_login(sessions: async_sessionmaker[AsyncSession], signer: Signer
         await count_try(sessions, password_of(email))
         async with sessions.begin() as session:
             user = await session.scalar(select(UserRow).where(UserRow.email == email.lower()))
-            if user is None:
-                passwords().hash(password)
-                raise WrongLogin
-            if not passwords().verify(password, user.password_hash):
+            if not matches(password, None if user is None else user.password_hash) or user is None:
                 raise WrongLogin
             await forget_tries(session, password_of(email))
             needed = await second_factor.is_on(session, user.id)
     if needed:
-        raise SecondFactorNeeded(ticket=_ticket(signer, user))
+        raise SecondFactorNeeded(ticket=ticket_for(signer, user))
     return user
 
 
@@ -108,13 +105,14 @@ async def count_try(sessions: async_sessionmaker[AsyncSession], account: bytes) 
         await _count(session, account)
 
 
-def _ticket(signer: Signer, user: UserRow) -> str:
+def ticket_for(signer: Signer, user: UserRow) -> str:
+    """Shows for five minutes that the first step of a log-in was taken."""
     return signer.sign(Use.SECOND_FACTOR, TICKET_SECONDS, user_id=user.id, stamp=_stamp(user))
 
 
 def _stamp(user: UserRow) -> str:
     """Changes with the password, so that no ticket outlives it."""
-    return hashlib.sha256(user.password_hash.encode()).hexdigest()[:16]
+    return hashlib.sha256((user.password_hash or "").encode()).hexdigest()[:16]
 
 
 async def forget_tries(session: AsyncSession, account: bytes) -> None:

@@ -16,6 +16,14 @@ def digest(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
 
 
+def matches(password: str, kept: str | None) -> bool:
+    """Whether a password is the one whose hash is kept. Takes as long where none is."""
+    if kept is None:
+        passwords().hash(password)
+        return False
+    return passwords().verify(password, kept)
+
+
 @cache
 def passwords() -> PasswordHash:
     """argon2id, with the parameters that pwdlib recommends."""

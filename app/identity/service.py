@@ -23,7 +23,7 @@ _WHO = (_users.c.tenant_id, _users.c.id.label("user_id"), _users.c.role, _tenant
 _BY_KEY = (
     select(_keys.c.id, _keys.c.scopes, _keys.c.expires_at, _keys.c.last_used_at, *_WHO)
     .select_from(_keys.join(_users, _users.c.id == _keys.c.user_id).join(_tenants, _tenants.c.id == _users.c.tenant_id))
-    .where(_keys.c.digest == bindparam("digest"), _keys.c.revoked_at.is_(None))
+    .where(_keys.c.digest == bindparam("digest"), _keys.c.revoked_at.is_(None), _users.c.disabled_at.is_(None))
 )
 _BY_SESSION = (
     select(_sessions.c.id, _sessions.c.created_at, _sessions.c.last_seen_at, *_WHO)
@@ -49,13 +49,13 @@ class Forbidden(AppError):
 
 
 async def create_user(
-    session: AsyncSession, tenant_id: TenantID, email: str, password: str, role: Role = Role.OWNER
+    session: AsyncSession, tenant_id: TenantID, email: str, password: str | None, role: Role = Role.OWNER
 ) -> UserRow:
     user = UserRow(
         id=new_id(Prefix.USER),
         tenant_id=tenant_id,
         email=email.lower(),
-        password_hash=passwords().hash(password),
+        password_hash=None if password is None else passwords().hash(password),
         role=role,
     )
     session.add(user)

@@ -10,15 +10,35 @@ Scopes = frozenset[Scope]
 Moment = DateTime(timezone=True)
 
 
-class UserRow(Base):
+class AccountRow(Base):
+    """Whom a request may come from: a person or a program. A query for one of the two kinds finds none of the other."""
+
     __tablename__ = "users"
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_abstract": True}  # noqa: RUF012 - SQLAlchemy's own annotation
 
     id: Mapped[PrimaryId]
     tenant_id: Mapped[Id] = mapped_column(ForeignKey("tenants.id"), index=True)
-    email: Mapped[str] = mapped_column(String(320), unique=True)
-    password_hash: Mapped[str] = mapped_column(String(500))
+    kind: Mapped[str] = mapped_column(String(10))
     role: Mapped[str] = mapped_column(String(20))
     created_at: Mapped[Created]
+    disabled_at: Mapped[datetime | None] = mapped_column(Moment)
+
+
+class UserRow(AccountRow):
+    """A person. Without a password they sign in by an identity provider alone."""
+
+    __mapper_args__ = {"polymorphic_identity": "person"}  # noqa: RUF012 - SQLAlchemy's own annotation
+
+    email: Mapped[str] = mapped_column(String(320), unique=True, nullable=True)
+    password_hash: Mapped[str | None] = mapped_column(String(500))
+
+
+class ServiceAccountRow(AccountRow):
+    """A program, with API keys and no way to log in."""
+
+    __mapper_args__ = {"polymorphic_identity": "service"}  # noqa: RUF012 - SQLAlchemy's own annotation
+
+    name: Mapped[str] = mapped_column(String(200), nullable=True)
 
 
 class ApiKeyRow(Base):
@@ -37,7 +57,7 @@ class ApiKeyRow(Base):
     expires_at: Mapped[datetime | None] = mapped_column(Moment)
     last_used_at: Mapped[datetime | None] = mapped_column(Moment)
     revoked_at: Mapped[datetime | None] = mapped_column(Moment)
-    user: Mapped[UserRow] = relationship(lazy="raise")
+    user: Mapped[AccountRow] = relationship(lazy="raise")
 
 
 class SessionRow(Base):

@@ -12,7 +12,7 @@ from app.core.sealing import Sealer
 from app.core.tenancy import Principal, TenantID
 from app.identity import second_factor
 from app.identity.passwords import WrongLogin, counted, password_of
-from app.identity.secrets import digest, new_secret, passwords
+from app.identity.secrets import digest, matches, new_secret, passwords
 from app.identity.service import Forbidden, create_user
 from app.identity.tables import InvitationRow, SessionRow, UserRow
 from app.mail import service as mail
@@ -117,7 +117,7 @@ async def reauthenticate(
     """The caller, locked, who has shown the password again. Raises WrongLogin, LockedOut."""
     user = await MemberRepository(session, caller.tenant_id).get(caller.user_id, for_update=True)
     async with counted(sessions, password_of(user.email)):
-        if not passwords().verify(password.get_secret_value(), user.password_hash):
+        if not matches(password.get_secret_value(), user.password_hash):
             raise WrongLogin
     return user
 

@@ -28,5 +28,6 @@ def _serve(path: str, name: str) -> None:
 
 _serve("/join", "join.html")
 _serve("/reset-password", "reset-password.html")
+_serve("/sign-in-code", "sign-in-code.html")
 _serve("/pages/form.js", "form.js")
 _serve("/pages/form.css", "form.css")

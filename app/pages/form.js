@@ -3,7 +3,7 @@ const form = document.querySelector("form");
 const said = document.querySelector("output");
 
 function fields() {
-  const given = { token: location.hash.slice(1) };
+  const given = { [form.dataset.secret ?? "token"]: location.hash.slice(1) };
   for (const input of form.querySelectorAll("input")) {
     given[input.name] = input.type === "checkbox" ? input.checked : input.value;
   }

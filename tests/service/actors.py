@@ -1,6 +1,7 @@
 """Who takes part in the service's tests: new tenants, and a worker moved by hand that speaks the real protocol."""
 
 import asyncio
+import base64
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import psycopg
+from cryptography.hazmat.primitives.hashes import SHA1
+from cryptography.hazmat.primitives.twofactor.totp import TOTP
 from typeid import TypeID
 
 from app.core.database import create_engine, plain_url, sessions
@@ -29,18 +32,18 @@ from workers.control_plane import ControlPlane
 PASSWORD = "a password"
 
 
-def new_tenant(service: Running) -> str:
+def new_tenant(service: Running, tenant_id: str | None = None) -> str:
     """Make a tenant with one user; returns an API key."""
+    made = TenantID(tenant_id or new_id(Prefix.TENANT))
 
     async def make() -> str:
         engine = create_engine(service.environment["WHETSTONE_DATABASE_URL"], 1)
         with any_tenant():
             async with sessions(engine).begin() as session:
-                tenant_id = TenantID(new_id(Prefix.TENANT))
-                session.add(TenantRow(id=tenant_id, name="test"))
+                session.add(TenantRow(id=made, name="test"))
                 await session.flush()
-                user = await identity.create_user(session, tenant_id, f"{tenant_id}@example.com", PASSWORD)
-                key = await create_key(session, tenant_id, user.id, "test")
+                user = await identity.create_user(session, made, f"{made}@example.com", PASSWORD)
+                key = await create_key(session, made, user.id, "test")
         await engine.dispose()
         return key.secret
 
@@ -52,6 +55,30 @@ def query(service: Running, sql: str, *args: Any) -> list[tuple[Any, ...]]:
     with psycopg.connect(plain_url(service.owner_url), autocommit=True) as connection:
         cursor = connection.execute(sql, args)  # type: ignore[arg-type]
         return cursor.fetchall() if cursor.description else []
+
+
+class Authenticator:
+    """An authenticator app."""
+
+    def __init__(self, service: Running, user_id: str, secret: str) -> None:
+        self.key = base64.b32decode(secret)
+        self._totp = TOTP(self.key, 6, SHA1(), 30)  # noqa: S303 - what such apps use
+        self._service = service
+        self._user_id = user_id
+
+    def code(self) -> str:
+        """A code that is taken, as if the last one had been used long ago."""
+        query(self._service, "update second_factors set last_step = 0 where user_id = %s", self._user_id)
+        return self._totp.generate(int(time.time())).decode()
+
+
+def email_of(client: Client) -> str:
+    return client.members.get(client.me().user_id).email
+
+
+def enrolled(service: Running, client: Client, password: str = PASSWORD) -> tuple[Authenticator, tuple[str, ...]]:
+    app = Authenticator(service, client.me().user_id, client.account.set_up_second_factor(password).secret)
+    return app, client.account.confirm_second_factor(app.code())
 
 
 class Guest:

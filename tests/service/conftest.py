@@ -86,3 +86,19 @@ def guest(bare: Running) -> Iterator[Guest]:
 @pytest.fixture
 def stored_files(bare: Running) -> Path:
     return Path(bare.environment["WHETSTONE_STORAGE_URL"].removeprefix("file://"))
+
+
+@pytest.fixture(scope="session")
+def calm() -> Iterator[Running]:
+    """A service that does not limit logins by the minute, so that the lock-out is seen."""
+    with (
+        data_folder() as folder,
+        embedded.running(folder, "127.0.0.1", 0, worker=False, **QUICK, WHETSTONE_RATES__LOGINS="10000") as running,
+    ):
+        yield running
+
+
+@pytest.fixture
+def owner(calm: Running) -> Iterator[Client]:
+    with Client(calm.url, new_tenant(calm)) as client:
+        yield client

@@ -40,6 +40,8 @@ OPEN = {
     "POST /v1/login/second-factor",
     "POST /v1/sessions",
     "POST /v1/sessions/second-factor",
+    "POST /v1/sessions/oidc",
+    "GET /v1/sessions/oidc/callback",
     "POST /v1/invitations/accept",
     "POST /v1/password-resets",
     "POST /v1/password-resets/confirm",
@@ -149,7 +151,7 @@ def settle(service: Running, client: Client, folder: Path) -> Estate:
 
 
 def doors(service: Running) -> list[Door]:
-    document = httpx.get(f"{service.url}/openapi.json").json()
+    document = httpx.get(f"{service.url}/openapi.json", timeout=60).json()
     return [
         Door(method.upper(), path, "requestBody" in operation)
         for path, item in document["paths"].items()

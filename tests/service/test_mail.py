@@ -17,7 +17,7 @@ import pytest
 from app.embedded import service as embedded
 from app.embedded.service import Running
 from tests.service import mailbox
-from tests.service.actors import PASSWORD, new_tenant, query, until
+from tests.service.actors import PASSWORD, email_of, new_tenant, query, until
 from tests.service.conftest import QUICK, data_folder
 from tests.service.mailbox import Mailbox
 from whetstone.accounts import ask_for_reset, join, log_in, reset_password
@@ -66,10 +66,6 @@ def opened(box: Mailbox) -> Iterator[Mailbox]:
         yield box
 
 
-def email_of(client: Client) -> str:
-    return client.members.get(client.me().user_id).email
-
-
 def unique(client: Client, name: str) -> str:
     return f"{name}@{client.me().tenant_id.replace('_', '-')}.example"
 
@@ -87,7 +83,7 @@ def token_in(letter: EmailMessage, path: str) -> str:
 
 
 def letter_to(box: Mailbox, address: str, number: int = 1) -> EmailMessage:
-    until(lambda: len(box.to(address)) >= number)
+    until(lambda: len(box.to(address)) >= number, 60)
     return box.to(address)[number - 1]
 
 

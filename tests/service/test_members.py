@@ -10,36 +10,14 @@ from typing import Any
 import httpx
 import pytest
 
-from app.embedded import service as embedded
 from app.embedded.service import Running
-from tests.service.actors import PASSWORD, new_tenant, query
-from tests.service.conftest import QUICK, data_folder
+from tests.service.actors import PASSWORD, email_of, query
 from whetstone.accounts import join, log_in
 from whetstone.client import Client
 from whetstone.contract.identity import Role, Scope
 from whetstone.errors import Conflict, Forbidden, Invalid, NotFound, TooManyRequests, Unauthorized
 
 SECRET = "another password"
-
-
-@pytest.fixture(scope="module")
-def calm() -> Iterator[Running]:
-    """A service that does not limit logins by the minute, so that the lock-out is seen."""
-    with (
-        data_folder() as folder,
-        embedded.running(folder, "127.0.0.1", 0, worker=False, **QUICK, WHETSTONE_RATES__LOGINS="10000") as running,
-    ):
-        yield running
-
-
-@pytest.fixture
-def owner(calm: Running) -> Iterator[Client]:
-    with Client(calm.url, new_tenant(calm)) as client:
-        yield client
-
-
-def email_of(client: Client) -> str:
-    return client.members.get(client.me().user_id).email
 
 
 def joined(owner: Client, email: str, role: Role) -> Client:

@@ -1,26 +1,20 @@
 """A second factor at log-in, and sessions that change their secret when more, or less, is at stake."""
 
-import base64
 import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
-from cryptography.hazmat.primitives.hashes import SHA1
-from cryptography.hazmat.primitives.twofactor.totp import TOTP
 
 from app.core.signing import Signer, Use
-from app.embedded import service as embedded
 from app.embedded.service import Running
 from app.identity.passwords import code_of
-from tests.service.actors import PASSWORD, new_tenant, query
-from tests.service.conftest import QUICK, data_folder
+from tests.service.actors import PASSWORD, Authenticator, email_of, enrolled, new_tenant, query
 from whetstone.accounts import join, log_in
 from whetstone.client import Client
 from whetstone.contract.identity import Role
@@ -29,50 +23,10 @@ from whetstone.errors import Conflict, Forbidden, NotFound, SecondFactorNeeded, 
 SECRET = "another password"
 
 
-@pytest.fixture(scope="module")
-def calm() -> Iterator[Running]:
-    """A service that does not limit logins by the minute, so that the lock-out is seen."""
-    with (
-        data_folder() as folder,
-        embedded.running(folder, "127.0.0.1", 0, worker=False, **QUICK, WHETSTONE_RATES__LOGINS="10000") as running,
-    ):
-        yield running
-
-
-@pytest.fixture
-def owner(calm: Running) -> Iterator[Client]:
-    with Client(calm.url, new_tenant(calm)) as client:
-        yield client
-
-
 @pytest.fixture
 def browser(owner: Client) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=owner.url, headers={"Sec-Fetch-Site": "same-origin"}) as browser:
         yield browser
-
-
-class App:
-    """An authenticator app."""
-
-    def __init__(self, service: Running, user_id: str, secret: str) -> None:
-        self.key = base64.b32decode(secret)
-        self._totp = TOTP(self.key, 6, SHA1(), 30)  # noqa: S303 - what such apps use
-        self._service = service
-        self._user_id = user_id
-
-    def code(self) -> str:
-        """A code that is taken, as if the last one had been used long ago."""
-        query(self._service, "update second_factors set last_step = 0 where user_id = %s", self._user_id)
-        return self._totp.generate(int(time.time())).decode()
-
-
-def email_of(client: Client) -> str:
-    return client.members.get(client.me().user_id).email
-
-
-def enrolled(service: Running, client: Client, password: str = PASSWORD) -> tuple[App, tuple[str, ...]]:
-    app = App(service, client.me().user_id, client.account.set_up_second_factor(password).secret)
-    return app, client.account.confirm_second_factor(app.code())
 
 
 def sign_in(browser: httpx.Client, email: str) -> httpx.Response:
@@ -110,9 +64,9 @@ def test_set_up_is_off_until_it_is_confirmed(owner: Client, calm: Running) -> No
     assert log_in(owner.url, email_of(owner), PASSWORD, "x").secret
     user_id = owner.me().user_id
     with pytest.raises(Unauthorized) as wrong:
-        owner.account.confirm_second_factor(App(calm, user_id, first.secret).code())
+        owner.account.confirm_second_factor(Authenticator(calm, user_id, first.secret).code())
     assert wrong.value.code == "wrong_code"
-    owner.account.confirm_second_factor(App(calm, user_id, second.secret).code())
+    owner.account.confirm_second_factor(Authenticator(calm, user_id, second.secret).code())
     with pytest.raises(Conflict) as on:
         owner.account.set_up_second_factor(PASSWORD)
     assert on.value.code == "second_factor_on"
@@ -248,7 +202,7 @@ def test_a_session_changes_its_secret_with_what_protects_it(
         sign_in(other, email)
         before = dict(browser.cookies)
         secret = browser.put("/v1/me/second-factor", json={"password": PASSWORD}).json()["secret"]
-        app = App(calm, owner.me().user_id, secret)
+        app = Authenticator(calm, owner.me().user_id, secret)
         assert browser.post("/v1/me/second-factor/confirm", json={"code": app.code()}).status_code == 200
         assert browser.get("/v1/me").status_code == 200
         assert other.get("/v1/me").status_code == 401

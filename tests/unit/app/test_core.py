@@ -77,6 +77,7 @@ def test_what_may_pass(head: bytes) -> None:
 
 OPEN = (
     "/v1/login",
+    "/v1/sessions/oidc",
     "/v1/invitations/accept",
     "/v1/password-resets",
     "/v1/password-resets/confirm",
