@@ -4,6 +4,7 @@ from fastapi import APIRouter
 
 from app.artifacts.endpoints import router as artifacts
 from app.audit.endpoints import router as audit
+from app.checks.endpoints import router as checks
 from app.core.health import router as health
 from app.datasets.endpoints import router as datasets
 from app.fleet.endpoints import router as worker_protocol
@@ -31,6 +32,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     datasets,
     uploads,
     artifacts,
+    checks,
     provenance,
     targets,
     webhooks,

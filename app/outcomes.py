@@ -1,5 +1,6 @@
 """Table of contents: which slice hears of which kind of step."""
 
+from app.checks.listener import CheckListener
 from app.core.signing import Signer
 from app.core.storage_choice import open_storage
 from app.datasets.service import LISTENER as DATASETS
@@ -27,6 +28,7 @@ def build_fleet(settings: Settings) -> Fleet:
             StepKind.TRIAL: jobs,
             StepKind.DELIVER: jobs,
             StepKind.REPORT: jobs,
+            StepKind.CHECK: CheckListener(),
         },
     )
     return jobs.fleet

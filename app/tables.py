@@ -1,6 +1,7 @@
 """Table of contents: every ORM table."""
 
 from app.artifacts.tables import ArtifactRow, DoomedObjectRow, FileRow, UploadRow
+from app.checks.tables import CheckRow
 from app.core.audit import AuditRow
 from app.core.database import Base
 from app.core.outbox import OutboxRow
@@ -50,6 +51,7 @@ TABLES = (
     JobRow,
     JobEventRow,
     TrialRow,
+    CheckRow,
     StepRow,
     WorkerRow,
     ArtifactRow,

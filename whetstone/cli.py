@@ -15,6 +15,7 @@ from whetstone import (
     cli_account,
     cli_audit,
     cli_calibrate,
+    cli_checks,
     cli_datasets,
     cli_members,
     cli_provenance,
@@ -85,7 +86,9 @@ app.add_typer(cli_uploads.app, name="uploads")
 app.add_typer(cli_usage.app, name="usage")
 app.add_typer(cli_usage.budget, name="budget")
 app.command()(cli_calibrate.calibrate)
+app.add_typer(cli_checks.app, name="checks")
 app.command()(cli_tune.tune)
+app.command()(cli_checks.check)
 app.command("join")(cli_members.join_tenant)
 app.command("verify")(cli_provenance.verify_file)
 app.command("signing-keys")(cli_provenance.print_signing_keys)

@@ -22,6 +22,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from whetstone.account import Account
 from whetstone.audit import Audit
+from whetstone.checks import Checks
 from whetstone.contract.datasets import DatasetRead
 from whetstone.contract.estimates import JobEstimate
 from whetstone.contract.identity import Me
@@ -79,6 +80,7 @@ class Client:
         self.invitations = Invitations(self)
         self.audit = Audit(self)
         self.usage = Usage(self)
+        self.checks = Checks(self)
 
     def me(self) -> Me:
         return Me.model_validate_json(self.request("GET", "/v1/me").content)

@@ -24,6 +24,7 @@ class Prefix(StrEnum):
     DELIVERY = "dlv"
     AUDIT = "aud"
     EMAIL = "eml"
+    CHECK = "chk"
 
 
 def new_id(prefix: Prefix) -> str:

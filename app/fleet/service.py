@@ -34,7 +34,6 @@ from whetstone.contract.search import Ended
 from whetstone.contract.steps import (
     RUN_STEP,
     Checkpoint,
-    Deliver,
     Fail,
     Findings,
     Finish,
@@ -44,6 +43,7 @@ from whetstone.contract.steps import (
     InputRole,
     LearningState,
     Limits,
+    OnTarget,
     Optimize,
     Order,
     OutputFile,
@@ -120,7 +120,7 @@ async def queue_step(
     seconds: float,
 ) -> StepRow:
     """Write the step and the message that will wake a worker for it, in the caller's transaction."""
-    target = task.target if isinstance(task, Deliver) else None
+    target = task.target if isinstance(task, OnTarget) else None
     limits = fleet.settings.limits
     step = StepRow(
         id=new_id(Prefix.STEP),

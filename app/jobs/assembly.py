@@ -79,14 +79,14 @@ def _verdict(report: TargetReport | BuiltReport, found: Optimized | Searched) ->
 
 def passes_for(found: Optimized | Searched, report: TargetReport | BuiltReport) -> tuple[PassReport, ...]:
     """What was done to the model; after a search, what was done for this target."""
-    return found.passes if isinstance(found, Optimized) else _taken(found, report).passes
+    return found.passes if isinstance(found, Optimized) else taken(found, report).passes
 
 
 def winner_of(found: Searched, target: Target) -> Winner:
     return next(winner for winner in found.winners if winner.target is target)
 
 
-def _taken(found: Searched, report: TargetReport | BuiltReport) -> Contender:
+def taken(found: Searched, report: TargetReport | BuiltReport) -> Contender:
     """The one that the report is about: the first choice, unless that gained nothing and the runner-up did."""
     winner = winner_of(found, report.target)
     second = isinstance(report, TargetReport) and report.first_choice is not None
@@ -97,7 +97,7 @@ def _candidates(found: Searched, reports: tuple[TargetReport, ...]) -> tuple[Can
     """As the search told them; where a runner-up was taken, that one is the chosen one."""
     changed = {report.target: report for report in reports if report.first_choice}
     return tuple(
-        _retold(each, changed[each.target], _taken(found, changed[each.target])) if each.target in changed else each
+        _retold(each, changed[each.target], taken(found, changed[each.target])) if each.target in changed else each
         for each in found.candidates
     )
 

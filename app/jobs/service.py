@@ -108,16 +108,16 @@ async def _other_inputs(
     for role, model_id in other_models(passes).items():
         row = await ModelRepository(session, caller.tenant_id).get(model_id)
         check_ready(row, role)
-        inputs.append(_model_input(role, row))
+        inputs.append(model_input(role, row))
     if spec.calibration_id is not None:
         statistics = await DatasetRepository(session, caller.tenant_id).get(spec.calibration_id)
         check_statistics(spec, model, statistics)
-        inputs.append(_dataset_input(InputRole.CALIBRATION, statistics))
+        inputs.append(dataset_input(InputRole.CALIBRATION, statistics))
     source_id = source_dataset(passes)
     if source_id is not None and model.facts is not None:
         source = await DatasetRepository(session, caller.tenant_id).get(source_id)
         check_source(passes, model.facts, source)
-        inputs.append(_dataset_input(InputRole.SOURCE, source))
+        inputs.append(dataset_input(InputRole.SOURCE, source))
     return tuple(inputs)
 
 
@@ -151,20 +151,20 @@ async def _queue_first(
 
 
 def original_inputs(model: ModelRow, dataset: DatasetRow | None) -> tuple[StepInput, ...]:
-    inputs = [_model_input(InputRole.MODEL, model)]
+    inputs = [model_input(InputRole.MODEL, model)]
     if dataset is not None:
-        inputs.append(_dataset_input(InputRole.DATASET, dataset))
+        inputs.append(dataset_input(InputRole.DATASET, dataset))
     return tuple(inputs)
 
 
-def _model_input(role: InputRole, model: ModelRow) -> StepInput:
+def model_input(role: InputRole, model: ModelRow) -> StepInput:
     """The model as ONNX, whatever it came as."""
     if model.imported_file_id is None:
         return StepInput(role=role, file_id=model.file_id, filename=model.filename)
     return StepInput(role=role, file_id=model.imported_file_id, filename="imported.onnx")
 
 
-def _dataset_input(role: InputRole, row: DatasetRow) -> StepInput:
+def dataset_input(role: InputRole, row: DatasetRow) -> StepInput:
     return StepInput(role=role, file_id=row.file_id, filename=row.filename, preprocessing=row.preprocessing)
 
 

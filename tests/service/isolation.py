@@ -24,6 +24,7 @@ from tests.service import facts
 from tests.service.actors import PASSWORD, Guest, new_tenant, query
 from tests.service.conftest import QUICK, data_folder
 from whetstone.client import Client
+from whetstone.contract.checks import CheckSpec
 from whetstone.contract.identity import Scope
 from whetstone.contract.jobs import ArtifactKind
 from whetstone.contract.learning import Finetune
@@ -146,8 +147,16 @@ def settle(service: Running, client: Client, folder: Path) -> Estate:
         "session_id": session["id"],
         "upload_id": client.uploads.begin(len(MARK), "0" * 64).id,
         "entry_id": next(client.audit.list(subject=job.id)).id,
+        "check_id": new_id(Prefix.CHECK),
     }
-    return Estate(client.me().tenant_id, ids, {Use.STEP: token, Use.ATTEMPT: order.token, Use.FILE: link})
+    tenant_id = client.me().tenant_id
+    made = CheckSpec(against=job.id, model_id=model.id).model_dump_json()
+    columns = "id, tenant_id, spec, state, findings, measured"
+    query(
+        service, f"insert into checks ({columns}) values (%s, %s, %s, 'queued', '[]', '[]')",  # noqa: S608 - our own
+        ids["check_id"], tenant_id, made,
+    )  # fmt: skip
+    return Estate(tenant_id, ids, {Use.STEP: token, Use.ATTEMPT: order.token, Use.FILE: link})
 
 
 def doors(service: Running) -> list[Door]:
@@ -184,6 +193,9 @@ def bodies(door: Door, ids: dict[str, str]) -> Iterator[dict[str, Any]]:
     elif str(door) in ("POST /v1/models", "POST /v1/datasets"):
         yield {}
         yield {"upload_id": ids["upload_id"]}
+    elif str(door) == "POST /v1/checks":
+        yield {"against": ids["job_id"], "model_id": ids["model_id"]}
+        yield {"against": ids["job_id"], "job_id": ids["job_id"]}
     elif door.has_body and str(door) not in _BODIES:
         raise AssertionError(f"{door} takes a body: say in _BODIES what to send")
     else:

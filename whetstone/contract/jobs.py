@@ -152,6 +152,7 @@ class StepKind(StrEnum):
     TRIAL = "trial"
     DELIVER = "deliver"
     REPORT = "report"
+    CHECK = "check"
 
 
 class StepRead(Contract):

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from whetstone.contract.checks import SideBySide
 from whetstone.contract.datasets import DatasetFacts
 from whetstone.contract.failures import Failure
 from whetstone.contract.jobs import ArtifactKind, Budget, Measurement, StepKind
@@ -28,7 +29,8 @@ RUN_STEP = "whetstone.run_step"
 
 
 class InputRole(StrEnum):
-    """What an input file is to a step. `model` is always the tenant's original.
+    """What an input file is to a step. `model` is always the tenant's original; in a check it is the baseline, and
+    `result` the candidate.
 
     `teacher` and `student` are other models of the tenant that a `finetune` pass names, `source` is the dataset that an
     `adapt` pass does; `calibration` are statistics that `quantize` takes ranges from. `checkpoint` is the graph after
@@ -111,7 +113,17 @@ class TryValues(Contract):
     stop: Ended | None = None
 
 
-class Deliver(Contract):
+class OnTarget(Contract):
+    """How two models are put beside each other on one target."""
+
+    target: Target
+    settings: RuntimeSettings = AS_USUAL
+    measurement: Measurement
+    input_shapes: dict[str, tuple[int, ...]] = {}
+    preset: Preset = GENERAL
+
+
+class Deliver(OnTarget):
     """Convert for one target, verify, measure against the original, judge. The result is run with these settings. For a
     target that is only built: build, and judge the graph behind it.
 
@@ -119,13 +131,14 @@ class Deliver(Contract):
     """
 
     kind: Literal[StepKind.DELIVER] = StepKind.DELIVER
-    target: Target
-    settings: RuntimeSettings = AS_USUAL
     runner_up: RuntimeSettings | None = None
     budget: Budget
-    measurement: Measurement
-    input_shapes: dict[str, tuple[int, ...]] = {}
-    preset: Preset = GENERAL
+
+
+class Compare(OnTarget):
+    """Measure a candidate beside the baseline of a check, both run with these settings. Nothing is handed over."""
+
+    kind: Literal[StepKind.CHECK] = StepKind.CHECK
 
 
 class MakeReport(Contract):
@@ -137,7 +150,7 @@ class MakeReport(Contract):
 
 
 Task = Annotated[
-    InspectModel | InspectDataset | Optimize | SearchRecipe | TryValues | Deliver | MakeReport,
+    InspectModel | InspectDataset | Optimize | SearchRecipe | TryValues | Deliver | MakeReport | Compare,
     Field(discriminator="kind"),
 ]
 
@@ -319,8 +332,13 @@ class ReportMade(Contract):
     kind: Literal[StepKind.REPORT] = StepKind.REPORT
 
 
+class Compared(Contract):
+    kind: Literal[StepKind.CHECK] = StepKind.CHECK
+    seen: SideBySide
+
+
 StepResult = Annotated[
-    ModelInspected | DatasetInspected | Optimized | Searched | ValuesTried | Delivered | ReportMade,
+    ModelInspected | DatasetInspected | Optimized | Searched | ValuesTried | Delivered | ReportMade | Compared,
     Field(discriminator="kind"),
 ]
 

@@ -32,6 +32,7 @@ EventRef = Annotated[str, _prefixed("evt")]
 DeliveryRef = Annotated[str, _prefixed("dlv")]
 UploadRef = Annotated[str, _prefixed("upl")]
 AuditRef = Annotated[str, _prefixed("aud")]
+CheckRef = Annotated[str, _prefixed("chk")]
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 DisplayName = Annotated[

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from whetstone.calibration.session import Session as Reference
-from whetstone.contract.jobs import ArtifactKind, Measurement
+from whetstone.contract.jobs import ArtifactKind, Budget, Measurement
 from whetstone.contract.reports import (
     Accuracy,
     Conversion,
@@ -17,7 +17,7 @@ from whetstone.contract.reports import (
     Verdict,
     VerdictKind,
 )
-from whetstone.contract.steps import Deliver, Delivered, InputRole, PackedFile
+from whetstone.contract.steps import Deliver, Delivered, InputRole, OnTarget, PackedFile
 from whetstone.contract.targets import AS_USUAL, RuntimeSettings, Target
 from workers.engine.bundle.assemble import GZIP, kit_name
 from workers.engine.bundle.kit import Agreement, Pair, few_enough, pack
@@ -115,13 +115,13 @@ def deliver(request: Request, task: Deliver, tell: Tell) -> Done:
         DatasetMismatch, ResultMismatch, ShapesDiffer, NotFinite, RuntimeCrashed, RunnerRefused, TooManyThreads.
     """
     stage = Stage(tell, 0.0, 0.1, f"converting for {task.target}")
-    trial = _Trial(request, task)
+    trial = Trial(request, task)
     stage.at(1.0)
     last = LOADS_FROM if task.measurement.scenarios else 1.0
     end = last if task.runner_up is None else (0.1 + last) / 2
-    judged, first_choice = trial.judged(InputRole.RESULT, task.settings, tell, (0.1, end)), None
+    judged, first_choice = trial.judged(InputRole.RESULT, task.settings, task.budget, tell, (0.1, end)), None
     if task.runner_up is not None and judged.verdict.kind is VerdictKind.NO_GAIN:
-        second = trial.judged(InputRole.RUNNER_UP, task.runner_up, tell, (end, last))
+        second = trial.judged(InputRole.RUNNER_UP, task.runner_up, task.budget, tell, (end, last))
         if second.verdict.kind is VerdictKind.IMPROVED:
             judged, first_choice = second, judged.verdict.reason
     winner = trial.original if judged.verdict.kind is VerdictKind.NO_GAIN else judged.result
@@ -152,17 +152,27 @@ class _Judged:
     verdict: Verdict
 
 
-class _Trial:
-    """The original, ready for the target, before which results are judged."""
+class Trial:
+    """The original, ready for the target with these settings, before which results are judged.
 
-    def __init__(self, request: Request, task: Deliver) -> None:
+    Its outputs are those of the target in full precision, unless another `yardstick` is given.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        task: OnTarget,
+        settings: RuntimeSettings = AS_USUAL,
+        yardstick: Target | None = None,
+    ) -> None:
         self._request, self._task = request, task
+        self._yardstick = yardstick or task.target.in_full
         self._threads = len(cores_for(task.measurement.threads))
         check_scenarios(task.measurement)
         self._source = source_of(request, task)
         self._feed = self._source.feed
-        self.original = self._convert(self._source.file, "original", AS_USUAL)
-        self.verified(self.original, task.target.in_full)
+        self.original = self._convert(self._source.file, "original", settings)
+        self.verified(self.original, self._yardstick)
 
     def _convert(self, graph: Path, name: str, settings: RuntimeSettings) -> Candidate:
         folder = self._request.scratch / name
@@ -183,27 +193,36 @@ class _Trial:
         loaded = runtime_for(target, side.settings).load(side.unpacked, self._threads)
         return verify(reference, loaded, few, tolerance_for(target, side.graph))
 
-    def judged(self, role: InputRole, settings: RuntimeSettings, tell: Tell, progress: tuple[float, float]) -> _Judged:
+    def judged(
+        self, role: InputRole, settings: RuntimeSettings, budget: Budget, tell: Tell, progress: tuple[float, float]
+    ) -> _Judged:
         """One of the step's inputs, run with these settings; told as this part of the step's progress."""
-        task, feed, name = self._task, self._feed, role.replace("_", "-")
-        start, end = progress
-        middle = start + COMPARING * (end - start)
         graph = self._request.inputs[role]
+        result, seen, opinions = self.put_beside(graph, role.replace("_", "-"), settings, tell, progress)
+        return _Judged(graph, result, seen, opinions.debate(), judge(budget, seen))
+
+    def put_beside(
+        self, graph: Path, name: str, settings: RuntimeSettings, tell: Tell, progress: tuple[float, float]
+    ) -> tuple[Candidate, Evidence, Opinions]:
+        """The graph in a file, run with these settings beside the original."""
+        feed, (start, end) = self._feed, progress
+        middle = start + COMPARING * (end - start)
         result = self._convert(graph, name, settings)
-        self.verified(result, task.target)
+        self.verified(result, self._task.target)
         comparing = Stage(tell, start, middle, f"comparing the outputs of the {name}")
         opinions = Opinions(feed, self._source.reading)
         accuracy, fidelity = self._evaluate(result, comparing, opinions)
         measuring = Stage(tell, middle, end, f"measuring the {name}")
-        how, scratch = comparing_part(task.measurement), self._request.scratch / f"{name}-timing"
+        how, scratch = comparing_part(self._task.measurement), self._request.scratch / f"{name}-timing"
         timing = _time(self._contest(result), how, scratch, measuring)
         measuring.at(1.0)
         seen = Evidence(timing.original, timing.result, timing.speedup, accuracy, fidelity, timing.conditions)
-        return _Judged(graph, result, seen, opinions.debate(), judge(task.budget, seen))
+        return result, seen, opinions
 
     def _contest(self, result: Candidate) -> Contest:
         inputs = next(self._feed.batches()).inputs
-        return Contest(self._task.target, self.original.file, result.file, inputs, result.settings)
+        original = self.original
+        return Contest(self._task.target, original.file, result.file, inputs, result.settings, original.settings)
 
     def under_load(self, judged: _Judged, stage: Stage) -> tuple[ScenarioReport, ...]:
         """The scenarios of the order; none of them counts for the verdict."""
@@ -213,7 +232,7 @@ class _Trial:
     def _evaluate(self, side: Candidate, stage: Stage, opinions: Opinions) -> tuple[Accuracy | None, Fidelity]:
         """Beside the original in full precision: what the target's own precision loses is lost too."""
         feed, target = self._feed, self._task.target
-        original = runtime_for(target.in_full).load(self.original.unpacked, self._threads)
+        original = runtime_for(self._yardstick, self.original.settings).load(self.original.unpacked, self._threads)
         result = runtime_for(target, side.settings).load(side.unpacked, self._threads)
 
         def told(done: int) -> None:
@@ -240,7 +259,7 @@ class _Trial:
         return pack(Pair(self.original.file, judged.result.file), agreement, few, kit, self._request.scratch)
 
 
-def source_of(request: Request, task: Deliver) -> Source:
+def source_of(request: Request, task: OnTarget) -> Source:
     """Raises: what the importers raise, BatchFixed, DatasetMismatch."""
     graph = open_model(request.inputs[InputRole.MODEL], request.scratch)
     feed = Feed(graph.inputs, task.measurement.batch_size, task.input_shapes, given_samples(request))

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from whetstone.contract.failures import Failure, FailureCode
 from whetstone.contract.jobs import ArtifactKind
 from whetstone.contract.steps import (
+    Compare,
     DatasetInspected,
     Deliver,
     InputRole,
@@ -23,6 +24,7 @@ from whetstone.contract.steps import (
     TryValues,
 )
 from workers.engine.build import build
+from workers.engine.compare import compare
 from workers.engine.deliver import deliver
 from workers.engine.errors import EngineError
 from workers.engine.inspection import inspect_dataset, inspect_model
@@ -58,6 +60,8 @@ def run(request: Request, tell: Tell) -> Done:  # noqa: PLR0911 - one for each k
             return deliver(request, task, tell) if builder is None else build(request, task, builder, tell)
         case MakeReport():
             return make_report(request, task, tell)
+        case Compare():
+            return compare(request, task, tell)
         case _:
             assert_never(task)
 

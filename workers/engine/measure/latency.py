@@ -47,7 +47,7 @@ class TooManyThreads(EngineError):
 @dataclass(frozen=True)
 class Contest:
     """The two delivered files of one target, and one batch for both. The settings are the result's: the original has
-    the target's own.
+    the target's own, unless it is told others.
     """
 
     target: Target
@@ -55,11 +55,14 @@ class Contest:
     result: Path
     inputs: Arrays
     settings: RuntimeSettings = AS_USUAL
+    original_settings: RuntimeSettings = AS_USUAL
 
     @property
-    def calls(self) -> int:
-        """How many calls the result makes in the time of one: what a speed-up in samples a second is multiplied by."""
-        return self.settings.streams or 1
+    def calls(self) -> float:
+        """How many calls the result makes in the time of one of the original's: what a speed-up in samples a second is
+        multiplied by.
+        """
+        return (self.settings.streams or 1) / (self.original_settings.streams or 1)
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,14 @@ class Bench:
     def _session(self, folder: Path, *, last: bool) -> None:
         contest = self.contest
         with (
-            Side(contest.target, contest.original, contest.inputs, self.cores, folder / "original") as original,
+            Side(
+                contest.target,
+                contest.original,
+                contest.inputs,
+                self.cores,
+                folder / "original",
+                contest.original_settings,
+            ) as original,
             Side(
                 contest.target, contest.result, contest.inputs, self.cores, folder / "result", contest.settings
             ) as result,
