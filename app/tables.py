@@ -5,6 +5,7 @@ from app.checks.tables import CheckRow
 from app.core.audit import AuditRow
 from app.core.database import Base
 from app.core.outbox import OutboxRow
+from app.core.terms import TermRow
 from app.datasets.tables import DatasetRow
 from app.fleet.tables import StepRow, WorkerRow
 from app.identity.tables import (
@@ -58,6 +59,7 @@ TABLES = (
     SigningKeyRow,
     ManifestRow,
     OutboxRow,
+    TermRow,
     AuditRow,
     StepUsageRow,
     UsageDayRow,

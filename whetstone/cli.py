@@ -17,6 +17,7 @@ from whetstone import (
     cli_calibrate,
     cli_checks,
     cli_datasets,
+    cli_lists,
     cli_members,
     cli_provenance,
     cli_tune,
@@ -68,11 +69,14 @@ from whetstone.ordering import (
     scenarios_given,
     shapes_given,
 )
-from whetstone.printing import AsJson, out, print_all, print_done, print_row
+from whetstone.printing import AsJson, out, print_done, print_row
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 models = typer.Typer(no_args_is_help=True, help="Upload and list models.")
 jobs = typer.Typer(no_args_is_help=True, help="List, show, follow, finish and cancel jobs.")
+cli_lists.add_to(models, "models", cli_lists.UPLOADED)
+cli_lists.add_to(cli_datasets.app, "datasets", cli_lists.UPLOADED)
+cli_lists.add_to(jobs, "jobs", cli_lists.ORDERED)
 app.add_typer(models, name="models")
 app.add_typer(cli_datasets.app, name="datasets")
 app.add_typer(jobs, name="jobs")
@@ -137,20 +141,14 @@ def login(
 
 
 @models.command("upload")
-def upload_model(file: File, name: Name = None, as_json: AsJson = False) -> None:
+def upload_model(file: File, name: Name = None, label: cli_lists.LabelOption = None, as_json: AsJson = False) -> None:
     """Upload an .onnx file, a .zip of one with its external data, a .skops, XGBoost or LightGBM file."""
+    labels = cli_lists.labels_given(label)
     with config.connect() as client, show.upload_bar(err, file) as on_bytes:
-        row = client.models.upload(file, name, on_bytes)
+        row = client.models.upload(file, name, on_bytes, labels)
     facts = row.facts
     detail = f"{facts.params:,} parameters, opset {facts.opset}" if facts else ""
     print_row(row, f"{row.id}  {row.name}  {detail}", as_json)
-
-
-@models.command("list")
-def list_models(as_json: AsJson = False) -> None:
-    """All models, newest first."""
-    with config.connect() as client:
-        print_all(client.models.list(), ("id", "name", "state", "size", "created_at"), as_json)
 
 
 RecipeOption = Annotated[Path | None, typer.Option(exists=True, help="JSON file with a list of passes")]
@@ -232,6 +230,7 @@ def optimize(
     input_shape: ShapeOption = None,
     seconds: SecondsOption = 30,
     scenario: ScenarioOption = None,
+    label: cli_lists.LabelOption = None,
     output: OutputOption = RESULTS,
     detach: DetachOption = False,
     as_json: AsJson = False,
@@ -244,6 +243,7 @@ def optimize(
     with config.connect() as client:
         dataset_id = dataset_given(client, data, preprocessing)
         spec = JobSpec(
+            labels=cli_lists.labels_given(label),
             model_id=model_given(client, model),
             dataset_id=dataset_id,
             calibration_id=calibration_given(client, calibration),
@@ -285,13 +285,6 @@ def _plan(
     if quantize is not None:
         passes.append(Quantize(activations=quantize))
     return Recipe(passes=tuple(passes))
-
-
-@jobs.command("list")
-def list_jobs(as_json: AsJson = False) -> None:
-    """All jobs, newest first."""
-    with config.connect() as client:
-        print_all(client.jobs.list(), ("id", "name", "state", "verdict", "created_at"), as_json)
 
 
 @jobs.command("show")

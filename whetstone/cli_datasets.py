@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from whetstone import config
+from whetstone.cli_lists import LabelOption, labels_given
 from whetstone.contract.previews import DatasetPreview
 from whetstone.declaring import PreprocessingOption, preprocessing_given
 from whetstone.ordering import upload_dataset
-from whetstone.printing import AsJson, print_all, print_done, print_row
+from whetstone.printing import AsJson, print_done, print_row
 
 app = typer.Typer(no_args_is_help=True, help="Upload and list datasets.")
 
@@ -20,23 +21,22 @@ Name = Annotated[str | None, typer.Option(help="what to call it; the file's name
 
 
 @app.command("upload")
-def upload(data: Data, name: Name = None, preprocessing: PreprocessingOption = None, as_json: AsJson = False) -> None:
+def upload(
+    data: Data,
+    name: Name = None,
+    preprocessing: PreprocessingOption = None,
+    label: LabelOption = None,
+    as_json: AsJson = False,
+) -> None:
     """Upload an .npz or .h5 of arrays named after the model's inputs, and `labels`; or, with --preprocessing, images,
     recordings or texts in a folder, .zip or .tar, a .csv, .parquet or .arrow table, or an .npy. Waits until it has been
     inspected.
     """
-    how = preprocessing_given(preprocessing)
+    how, labels = preprocessing_given(preprocessing), labels_given(label)
     with config.connect() as client:
-        row = upload_dataset(client, data, how, name)
+        row = upload_dataset(client, data, how, name, labels)
     detail = ", ".join(f"{count} {split}" for split, count in row.facts.splits.items()) if row.facts else ""
     print_row(row, f"{row.id}  {row.name}  {detail}", as_json)
-
-
-@app.command("list")
-def list_datasets(as_json: AsJson = False) -> None:
-    """All datasets, newest first."""
-    with config.connect() as client:
-        print_all(client.datasets.list(), ("id", "name", "state", "size", "created_at"), as_json)
 
 
 @app.command("show")

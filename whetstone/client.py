@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar, Unpack
 
 import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -34,9 +34,12 @@ from whetstone.contract.previews import DatasetPreview
 from whetstone.contract.problems import Problem
 from whetstone.contract.provenance import MANIFESTS, Envelope
 from whetstone.contract.reports import JobReport, ReportForm
+from whetstone.contract.resource_labels import ResourceChange
 from whetstone.contract.targets import TargetRead
 from whetstone.contract.tuning import TrialRead
 from whetstone.errors import DamagedDownload, JobFailed, NotLoggedIn, ServerError, Unreachable, UploadRejected, error_of
+from whetstone.listing import Filters
+from whetstone.listing import params as asked
 from whetstone.members import Invitations, Keys, Members
 from whetstone.repeating import repeated
 from whetstone.sse import read_events
@@ -121,7 +124,7 @@ class Client:
         except httpx.TransportError as error:
             raise Unreachable(f"{self.url} cannot be reached: {error}") from error
 
-    def pages(self, path: str, kind: type[RowT], **params: str) -> Iterator[RowT]:
+    def pages(self, path: str, kind: type[RowT], /, **params: str) -> Iterator[RowT]:
         """Every row of a list, page by page."""
         adapter: TypeAdapter[Page[RowT]] = TypeAdapter(Page[kind])  # type: ignore[valid-type] # a value here
         while True:
@@ -200,14 +203,23 @@ class Uploads(Generic[ReadT]):
         self._kind: type[ReadT] = kind
 
     def upload(
-        self, path: str | Path, name: str | None = None, on_bytes: OnBytes | None = None, **params: str
+        self,
+        path: str | Path,
+        name: str | None = None,
+        on_bytes: OnBytes | None = None,
+        labels: dict[str, str] | None = None,
+        **query: str,
     ) -> ReadT:
         """Upload a file and wait until it has been inspected; called again after a break, it sends what is missing.
         Raises UploadRejected, ApiError, Unreachable.
         """
         path = Path(path)
-        params |= {"filename": path.name, "upload_id": self._client.uploads.send(path, on_bytes).id}
+        params: dict[str, Any] = query | {
+            "filename": path.name,
+            "upload_id": self._client.uploads.send(path, on_bytes).id,
+        }
         params |= {"name": name} if name else {}
+        params["label"] = [f"{key}={value}" for key, value in (labels or {}).items()]
         headers = {"Prefer": f"wait={INSPECTION_WAIT}"}
         answer = self._client.request("POST", self._path, params=params, headers=headers)
         row = self._one.validate_json(answer.content)
@@ -222,9 +234,13 @@ class Uploads(Generic[ReadT]):
         headers = {"Prefer": f"wait={wait}"}
         return self._one.validate_json(self._client.request("GET", f"{self._path}/{row_id}", headers=headers).content)
 
-    def list(self) -> Iterator[ReadT]:
-        """All, newest first, page by page."""
-        return self._client.pages(self._path, self._kind)
+    def list(self, **filters: Unpack[Filters]) -> Iterator[ReadT]:
+        """All, newest first, or as they are asked for; page by page."""
+        return self._client.pages(self._path, self._kind, **asked(filters))
+
+    def change(self, row_id: str, wanted: ResourceChange) -> ReadT:
+        """Give it another name, or other labels."""
+        return self._one.validate_json(self._client.request("PATCH", f"{self._path}/{row_id}", wanted).content)
 
     def delete(self, row_id: str) -> None:
         self._client.request("DELETE", f"{self._path}/{row_id}")
@@ -237,11 +253,12 @@ class Datasets(Uploads[DatasetRead]):
         preprocessing: Preprocessing,
         name: str | None = None,
         on_bytes: OnBytes | None = None,
+        labels: dict[str, str] | None = None,
     ) -> DatasetRead:
         """Upload images, recordings or texts in a .zip or .tar, a table or an .npy, and say how samples are made of it.
         Raises UploadRejected, ApiError.
         """
-        return self.upload(path, name, on_bytes, preprocessing=preprocessing.model_dump_json(exclude_none=True))
+        return self.upload(path, name, on_bytes, labels, preprocessing=preprocessing.model_dump_json(exclude_none=True))
 
     def preview(self, dataset_id: str) -> DatasetPreview:
         """The first rows, pictures and waveforms of them, and how often each label occurs. Raises NotFound."""
@@ -266,9 +283,13 @@ class Jobs:
     def get(self, job_id: str) -> JobRead:
         return JobRead.model_validate_json(self._client.request("GET", f"/v1/jobs/{job_id}").content)
 
-    def list(self) -> Iterator[JobRead]:
-        """All, newest first, page by page."""
-        return self._client.pages("/v1/jobs", JobRead)
+    def list(self, **filters: Unpack[Filters]) -> Iterator[JobRead]:
+        """All, newest first, or as they are asked for; page by page."""
+        return self._client.pages("/v1/jobs", JobRead, **asked(filters))
+
+    def change(self, job_id: str, wanted: ResourceChange) -> JobRead:
+        """Give it another name, or other labels."""
+        return JobRead.model_validate_json(self._client.request("PATCH", f"/v1/jobs/{job_id}", wanted).content)
 
     def cancel(self, job_id: str) -> JobRead:
         return JobRead.model_validate_json(self._client.request("POST", f"/v1/jobs/{job_id}/cancel").content)

@@ -85,11 +85,17 @@ def calibration_given(client: Client, given: str | None) -> str | None:
     return upload_dataset(client, Path(given), StatisticsFile()).id
 
 
-def upload_dataset(client: Client, path: Path, how: Preprocessing | None, name: str | None = None) -> DatasetRead:
+def upload_dataset(
+    client: Client,
+    path: Path,
+    how: Preprocessing | None,
+    name: str | None = None,
+    labels: dict[str, str] | None = None,
+) -> DatasetRead:
     with as_one_file(path) as file, show.upload_bar(err, file) as on_bytes:
         if how is None:
-            return client.datasets.upload(file, name, on_bytes)
-        return client.datasets.read(file, how, name, on_bytes)
+            return client.datasets.upload(file, name, on_bytes, labels)
+        return client.datasets.read(file, how, name, on_bytes, labels)
 
 
 def passes_given(recipe: Path) -> tuple[Pass, ...]:

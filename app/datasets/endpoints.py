@@ -1,15 +1,18 @@
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Body, Query, Request, Response
 
 from app.core.database import Session
 from app.core.errors import problems
 from app.core.etags import ChangedMeanwhile, IfMatch
-from app.core.pagination import InvalidCursor, Paging
+from app.core.ids import Prefix
+from app.core.labels import RELABELLED, InvalidLabels, LabelsDep, TooManyLabels
+from app.core.listing import LISTING_ERRORS, Listing, page_of
 from app.core.resources import BellDep, SessionsDep
 from app.core.storage import STREAMED, StorageUnavailable, UploadTooLarge
 from app.datasets.preprocessing import InvalidPreprocessing, PreprocessingDep
 from app.datasets.service import KIND, DatasetNotFound, DatasetRepository, NoPreview, preview, read
+from app.datasets.tables import DatasetRow
 from app.fleet.endpoints import FleetDep
 from app.identity.caller import GUARDED, Caller, Writer
 from app.identity.once import ONCE_ERRORS, IdempotencyKey
@@ -20,8 +23,10 @@ from app.uploads.sniff import EmptyFile, UnsafeFile, UnsupportedFormat
 from app.uploads.waiting import Wait
 from app.usage.quotas import QuotaExceeded
 from whetstone.contract.datasets import DatasetRead
+from whetstone.contract.models import InspectionState
 from whetstone.contract.pages import Page
 from whetstone.contract.previews import DatasetPreview
+from whetstone.contract.resource_labels import ResourceChange
 from whetstone.contract.types import DatasetRef, DisplayName, FileName
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=Route)
@@ -39,6 +44,7 @@ _BODY = {"requestBody": {"required": False, "content": {"application/octet-strea
         *ONCE_ERRORS,
         *ARRIVAL_ERRORS,
         InvalidPreprocessing,
+        InvalidLabels,
         EmptyFile,
         UnsafeFile,
         UnsupportedFormat,
@@ -53,6 +59,7 @@ async def upload_dataset(
     fleet: FleetDep,
     wait: Wait,
     preprocessing: PreprocessingDep,
+    labels: LabelsDep,
     filename: Annotated[FileName, Query(description="the file's own name", examples=["data.npz"])],
     name: Annotated[DisplayName | None, Query(description="what to call it; the file's name if left out")] = None,
     upload_id: UploadId = None,
@@ -62,14 +69,21 @@ async def upload_dataset(
     with `preprocessing`, images or recordings in class folders or JSON lines with their tokenizer in a `.zip` or
     `.tar`, a `.csv`, `.parquet` or `.arrow` table, or an `.npy`.
     """
-    return read(await arrive(request, fleet, KIND, caller, name, filename, wait, preprocessing, upload_id))
+    return read(await arrive(request, fleet, KIND, caller, name, filename, wait, labels, preprocessing, upload_id))
 
 
-@router.get("", responses=problems(*GUARDED, InvalidCursor))
-async def list_datasets(caller: Caller, session: Session, paging: Paging) -> Page[DatasetRead]:
-    """Datasets, newest first."""
-    page = await DatasetRepository(session, caller.tenant_id).page(paging)
-    return Page(items=tuple(read(row) for row in page.items), next_cursor=page.next_cursor)
+@router.get("", responses=problems(*GUARDED, *LISTING_ERRORS))
+async def list_datasets(
+    caller: Caller,
+    session: Session,
+    wanted: Listing,
+    state: Annotated[InspectionState | None, Query(description="only in this state")] = None,
+    kind: Annotated[str | None, Query(max_length=40, description="only of this format, as in `facts`")] = None,
+) -> Page[DatasetRead]:
+    """Datasets, newest first, or as they are asked for."""
+    query = DatasetRepository(session, caller.tenant_id).query()
+    rows, cursor = await page_of(session, query, DatasetRow, Prefix.DATASET, wanted.narrowed(state, kind))
+    return Page(items=tuple(read(row) for row in rows), next_cursor=cursor)
 
 
 @router.get("/{dataset_id}", responses=problems(*GUARDED, DatasetNotFound))
@@ -84,6 +98,21 @@ async def get_dataset(
 async def preview_dataset(dataset_id: DatasetRef, caller: Caller, session: Session) -> DatasetPreview:
     """The first rows of a dataset, small pictures and waveforms of them, and how often each label occurs."""
     return await preview(session, caller.tenant_id, dataset_id)
+
+
+@router.patch("/{dataset_id}", responses=problems(*GUARDED, DatasetNotFound, TooManyLabels, ChangedMeanwhile))
+async def change_dataset(
+    dataset_id: DatasetRef,
+    wanted: Annotated[ResourceChange, Body(examples=[RELABELLED])],
+    caller: Writer,
+    session: Session,
+    expected: IfMatch,
+) -> DatasetRead:
+    """Give a dataset another name, or other labels."""
+    row = await DatasetRepository(session, caller.tenant_id).get(dataset_id, for_update=True)
+    expected.check(read(row))
+    await uploads.change(session, row, wanted)
+    return read(row)
 
 
 @router.delete(

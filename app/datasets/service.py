@@ -70,6 +70,7 @@ def read(row: DatasetRow) -> DatasetRead:
     return DatasetRead(
         id=row.id,
         name=row.name,
+        labels=row.labels,
         filename=row.filename,
         size=row.file.size,
         sha256=row.file.sha256,

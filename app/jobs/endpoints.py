@@ -1,7 +1,7 @@
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends, Header
+from fastapi import APIRouter, Body, Depends, Header, Query
 from fastapi.responses import FileResponse, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -10,7 +10,9 @@ from app.artifacts import service as artifacts
 from app.core.audit import CHANGES_NOTHING
 from app.core.database import Session
 from app.core.errors import problems
-from app.core.pagination import InvalidCursor, Paging
+from app.core.etags import ChangedMeanwhile, IfMatch
+from app.core.labels import RELABELLED, TooManyLabels
+from app.core.listing import LISTING_ERRORS, Listing
 from app.core.resources import BellDep, SessionsDep, SettingsDep, StorageDep
 from app.core.storage import Storage
 from app.core.tenancy import Principal
@@ -24,17 +26,18 @@ from app.jobs import service, study
 from app.jobs.checks import REFUSALS, UNREACHABLE
 from app.jobs.events import follow
 from app.jobs.examples import OPENAPI_EXAMPLES
-from app.jobs.repository import JobNotFound, JobRepository, read_page
+from app.jobs.repository import JobNotFound, JobRepository
 from app.jobs.statistics import StatisticsMismatch
 from app.models.service import ModelNotFound
 from app.provenance import service as provenance
 from app.usage.pricing import NoPrices
 from app.usage.quotas import QuotaExceeded
 from whetstone.contract.estimates import JobEstimate
-from whetstone.contract.jobs import ArtifactRead, JobRead, JobSpec
+from whetstone.contract.jobs import ArtifactRead, JobRead, JobSpec, JobState, PlanKind
 from whetstone.contract.pages import Page
 from whetstone.contract.provenance import Envelope
 from whetstone.contract.reports import JobReport
+from whetstone.contract.resource_labels import ResourceChange
 from whetstone.contract.tuning import TrialRead
 from whetstone.contract.types import JobRef
 
@@ -91,10 +94,16 @@ async def estimate_job(
     return await service.estimate(session, settings, caller, spec)
 
 
-@router.get("", responses=problems(*GUARDED, InvalidCursor))
-async def list_jobs(caller: Caller, session: Session, paging: Paging) -> Page[JobRead]:
-    """Jobs, newest first."""
-    return await read_page(session, caller.tenant_id, paging)
+@router.get("", responses=problems(*GUARDED, *LISTING_ERRORS))
+async def list_jobs(
+    caller: Caller,
+    session: Session,
+    wanted: Listing,
+    state: Annotated[JobState | None, Query(description="only in this state")] = None,
+    kind: Annotated[PlanKind | None, Query(description="only with such a plan")] = None,
+) -> Page[JobRead]:
+    """Jobs, newest first, or as they are asked for."""
+    return await service.read_list(session, caller.tenant_id, wanted.narrowed(state, kind))
 
 
 @router.get("/{job_id}", responses=problems(*GUARDED, JobNotFound))
@@ -123,6 +132,18 @@ async def cancel_job(job_id: JobRef, caller: Writer, session: Session) -> JobRea
 async def finish_job(job_id: JobRef, caller: Writer, session: Session, fleet: FleetDep) -> JobRead:
     """End the search, or the tuning, now and take the best so far, which is then proven like any result."""
     return await service.read(session, await service.finish_early(session, fleet, caller, job_id))
+
+
+@router.patch("/{job_id}", responses=problems(*GUARDED, JobNotFound, TooManyLabels, ChangedMeanwhile))
+async def change_job(
+    job_id: JobRef,
+    wanted: Annotated[ResourceChange, Body(examples=[RELABELLED])],
+    caller: Writer,
+    session: Session,
+    expected: IfMatch,
+) -> JobRead:
+    """Give a job another name, or other labels."""
+    return await service.change(session, caller, job_id, wanted, expected)
 
 
 async def existing_job(job_id: JobRef, caller: Caller, sessions: SessionsDep) -> str:

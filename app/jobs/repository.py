@@ -6,7 +6,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload, undefer
 
 from app.core.errors import AppError
-from app.core.pagination import Cursor, encode
+from app.core.ids import Prefix
+from app.core.listing import Sort, Wanted, encode, page_of
+from app.core.pagination import Cursor
 from app.core.tenancy import TenantID, TenantRepository
 from app.jobs.tables import JobRow
 from whetstone.contract.jobs import JobRead
@@ -14,7 +16,7 @@ from whetstone.contract.pages import Page
 
 _PAGE = """
     select id, json_build_object(
-        'id', id, 'name', name, 'spec', spec, 'state', state, 'verdict', verdict, 'failure', failure,
+        'id', id, 'name', name, 'labels', labels, 'spec', spec, 'state', state, 'verdict', verdict, 'failure', failure,
         'created_at', created_at, 'started_at', started_at, 'finished_at', finished_at,
         'finishing', coalesce(told.finishing, false), 'steps', coalesce(told.steps, '[]')
     )::text
@@ -63,7 +65,14 @@ async def read_page(session: AsyncSession, tenant_id: TenantID, cursor: Cursor) 
     given = {"tenant_id": tenant_id, "before": cursor.before_id or _LAST}
     rows = (await (await session.connection()).execute(_page(cursor.limit + 1), given)).all()
     jobs = tuple(_JOB.validate_json(told) for _, told in rows[: cursor.limit])
-    return Page(items=jobs, next_cursor=encode(jobs[-1].id) if len(rows) > cursor.limit else None)
+    return Page(
+        items=jobs, next_cursor=encode(Sort.NEWEST, jobs[-1].name, jobs[-1].id) if len(rows) > cursor.limit else None
+    )
+
+
+async def found_page(session: AsyncSession, tenant_id: TenantID, wanted: Wanted) -> tuple[list[JobRow], str | None]:
+    """Jobs without their steps, of a list that is filtered or in another order."""
+    return await page_of(session, JobRepository(session, tenant_id).query(), JobRow, Prefix.JOB, wanted)
 
 
 async def hold_any_tenant(session: AsyncSession, job_id: str) -> JobRow:

@@ -5,8 +5,12 @@ from typing import assert_never
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core import terms
 from app.core.errors import AppError
+from app.core.etags import Expected
 from app.core.ids import Prefix, new_id
+from app.core.labels import changed
+from app.core.listing import Wanted
 from app.core.tenancy import Principal, TenantID
 from app.datasets.service import DatasetRepository
 from app.datasets.tables import DatasetRow
@@ -22,7 +26,7 @@ from app.jobs.finishing import finish_if_cancelled
 from app.jobs.history import remember
 from app.jobs.presets import preset_of
 from app.jobs.prices import price_of, within_money
-from app.jobs.repository import JobRepository, hold_any_tenant
+from app.jobs.repository import JobRepository, found_page, hold_any_tenant, read_page
 from app.jobs.statistics import check_holds_samples, check_statistics
 from app.jobs.tables import JobRow
 from app.models.service import ModelRepository
@@ -31,8 +35,10 @@ from app.settings import Settings
 from app.usage import quotas
 from whetstone.contract.estimates import JobEstimate
 from whetstone.contract.jobs import EventKind, JobRead, JobSpec, JobState, Recipe, StepKind, StepRead, StepState
+from whetstone.contract.pages import Page
 from whetstone.contract.presets import Preset
 from whetstone.contract.reports import JobReport
+from whetstone.contract.resource_labels import ResourceChange
 from whetstone.contract.search import Search
 from whetstone.contract.steps import InputRole, Optimize, SearchRecipe
 from whetstone.contract.targets import HardwareClass, Target, hardware_of
@@ -63,13 +69,15 @@ async def submit(session: AsyncSession, fleet: Fleet, caller: Principal, spec: J
         id=new_id(Prefix.JOB),
         tenant_id=caller.tenant_id,
         name=spec.name or model.name,
+        labels=spec.labels,
         model_id=model.id,
         dataset_id=spec.dataset_id,
-        spec=spec,
+        spec=spec.model_copy(update={"labels": {}}),
         state=JobState.QUEUED,
     )
     session.add(job)
     await session.flush()  # steps and events refer to it
+    await terms.write(session, job.tenant_id, job.id, job.name, job.labels, job.kind)
     await tell(session, job, EventKind.JOB_QUEUED, job_state=JobState.QUEUED)
     inputs = original_inputs(model, dataset or None) + await _other_inputs(session, caller, spec, model)
     await _queue_first(session, fleet, job, model, inputs, preset_of(spec, model, dataset))
@@ -207,6 +215,26 @@ async def _wrap_up_search(session: AsyncSession, job: JobRow) -> StepRow | None:
     return None if asked_before else first
 
 
+async def change(
+    session: AsyncSession, caller: Principal, job_id: str, wanted: ResourceChange, expected: Expected
+) -> JobRead:
+    """Raises JobNotFound, ChangedMeanwhile, TooManyLabels."""
+    job = await JobRepository(session, caller.tenant_id).get(job_id, for_update=True)
+    expected.check(await read(session, job))
+    job.labels = changed(job.labels, wanted)
+    job.name = wanted.name or job.name
+    await terms.write(session, job.tenant_id, job.id, job.name, job.labels, job.kind)
+    return await read(session, job)
+
+
+async def read_list(session: AsyncSession, tenant_id: TenantID, wanted: Wanted) -> Page[JobRead]:
+    """What everybody polls is answered in one statement."""
+    if wanted.plain is not None:
+        return await read_page(session, tenant_id, wanted.plain)
+    rows, cursor = await found_page(session, tenant_id, wanted)
+    return Page(items=await read_many(session, rows), next_cursor=cursor)
+
+
 async def read_report(session: AsyncSession, caller: Principal, job_id: str) -> JobReport:
     job = await JobRepository(session, caller.tenant_id).with_report(job_id)
     if job.report is None or job.state != JobState.SUCCEEDED:
@@ -230,6 +258,7 @@ def _read(job: JobRow, steps: list[Glance]) -> JobRead:
     return JobRead(
         id=job.id,
         name=job.name,
+        labels=job.labels,
         spec=job.spec,
         state=JobState(job.state),
         steps=tuple(_read_step(step) for step in steps),

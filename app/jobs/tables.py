@@ -1,10 +1,12 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import DateTime, ForeignKey, Index, String
+from sqlalchemy import DateTime, ForeignKey, String
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.core.database import Base, Created, Id, IdType, Json, PrimaryId
+from app.core.terms import list_indexes
 from app.datasets.tables import DatasetRow
 from app.models.tables import ModelRow
 from whetstone.contract.failures import Failure
@@ -15,11 +17,12 @@ from whetstone.contract.tuning import Values
 
 class JobRow(Base):
     __tablename__ = "jobs"
-    __table_args__ = (Index("ix_jobs_tenant_id_id", "tenant_id", "id"),)
+    __table_args__ = list_indexes("jobs")
 
     id: Mapped[PrimaryId]
     tenant_id: Mapped[Id] = mapped_column(ForeignKey("tenants.id"))
-    name: Mapped[str] = mapped_column(String(200))
+    name: Mapped[str] = mapped_column(String(200, collation="C"))
+    labels: Mapped[dict[str, str]] = mapped_column(JSONB, server_default="{}")
     model_id: Mapped[Id] = mapped_column(ForeignKey("models.id"), index=True)
     dataset_id: Mapped[Id | None] = mapped_column(ForeignKey("datasets.id"), index=True)
     spec: Mapped[JobSpec] = mapped_column(Json(JobSpec))
@@ -33,6 +36,10 @@ class JobRow(Base):
     finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     model: Mapped[ModelRow] = relationship(lazy="raise")
     dataset: Mapped[DatasetRow | None] = relationship(lazy="raise")
+
+    @property
+    def kind(self) -> str:
+        return self.spec.plan.kind
 
 
 class JobEventRow(Base):

@@ -55,6 +55,7 @@ def read(row: ModelRow) -> ModelRead:
     return ModelRead(
         id=row.id,
         name=row.name,
+        labels=row.labels,
         filename=row.filename,
         size=row.file.size,
         sha256=row.file.sha256,

@@ -46,6 +46,7 @@ async def arrive(
     name: str | None,
     filename: str,
     wait: float,
+    labels: dict[str, str],
     preprocessing: Preprocessing | None = None,
     upload_id: str | None = None,
 ) -> RowT:
@@ -69,8 +70,9 @@ async def arrive(
         return await transfers.take(session, caller.tenant_id, upload_id)
 
     async def create(session: AsyncSession) -> str:
+        file, called = await keep(session), name or filename
         row = await service.create(
-            session, fleet, kind, caller.tenant_id, await keep(session), name or filename, filename, preprocessing
+            session, fleet, kind, caller.tenant_id, file, called, filename, labels, preprocessing
         )
         return str(row.id)
 

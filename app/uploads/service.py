@@ -10,9 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.artifacts import files, transfers
 from app.artifacts.tables import FileRow, UploadRow
+from app.core import terms
 from app.core.bell import Bell, ring
 from app.core.errors import AppError
 from app.core.ids import Prefix, new_id
+from app.core.labels import changed
 from app.core.storage import Stored, UploadTooLarge
 from app.core.tenancy import TenantID, TenantRepository
 from app.fleet import service as fleet_service
@@ -26,6 +28,7 @@ from whetstone.contract.failures import Failure, FailureCode
 from whetstone.contract.jobs import StepState
 from whetstone.contract.models import InspectionState
 from whetstone.contract.preprocessing import Preprocessing
+from whetstone.contract.resource_labels import ResourceChange
 from whetstone.contract.steps import Heartbeat, InputRole, InspectDataset, InspectModel, OutputFile, Task
 from whetstone.contract.uploads import UploadCreate
 from whetstone.contract.webhooks import UploadNotice, WebhookKind
@@ -115,6 +118,7 @@ async def create(
     file: FileRow,
     name: str,
     filename: str,
+    labels: dict[str, str],
     preprocessing: Preprocessing | None = None,
 ) -> RowT:
     """The row of a file, and the step that inspects it."""
@@ -123,6 +127,7 @@ async def create(
         tenant_id=tenant_id,
         name=name,
         filename=filename,
+        labels=labels,
         state=InspectionState.INSPECTING,
         file=file,
     )
@@ -131,6 +136,7 @@ async def create(
     session.add(row)
     await session.flush()  # the answer shows created_at
     await session.refresh(row)
+    await terms.write(session, tenant_id, row.id, name, labels, None)
     given = StepInput(role=kind.role, file_id=file.id, filename=filename, preprocessing=preprocessing)
     seconds = fleet.settings.limits.inspect_seconds
     await fleet_service.queue_step(session, fleet, tenant_id, row.id, kind.task, (given,), seconds)
@@ -156,6 +162,13 @@ async def wait_inspected(
             seconds -= LOOK_AGAIN_SECONDS
 
 
+async def change(session: AsyncSession, row: RowT, wanted: ResourceChange) -> None:
+    """The row must be held. Raises TooManyLabels."""
+    row.labels = changed(row.labels, wanted)
+    row.name = wanted.name or row.name
+    await terms.write(session, row.tenant_id, row.id, row.name, row.labels, row.kind)
+
+
 async def delete(
     session: AsyncSession, kind: Kind[RowT], tenant_id: TenantID, row_id: str, check: Callable[[RowT], None]
 ) -> None:
@@ -175,6 +188,7 @@ async def delete(
             await session.delete(row)
     except IntegrityError as error:
         raise StillInUse from error
+    await terms.forget(session, tenant_id, row_id)
     for file_id in file_ids:
         await files.release(session, tenant_id, file_id)
 
@@ -209,6 +223,7 @@ class InspectionListener(Generic[RowT]):
             row.state, row.facts = InspectionState.READY, step.result.facts
         else:
             row.state, row.failure = InspectionState.REJECTED, step.failure or _unknown()
+        await terms.write(session, row.tenant_id, row.id, row.name, row.labels, row.kind)
         await ring(session, row.id)
         kind = self.kind.ready if row.state == InspectionState.READY else self.kind.rejected
         notice = UploadNotice(id=row.id, name=row.name, state=row.state, failure=row.failure)

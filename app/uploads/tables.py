@@ -2,6 +2,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import ForeignKey, String
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column, relationship
 
 from app.artifacts.tables import FileRow
@@ -13,8 +14,9 @@ class UploadedColumns:
     """What models and datasets have in common: a file of the tenant, and what its inspection found."""
 
     id: Mapped[PrimaryId]
-    tenant_id: Mapped[Id] = mapped_column(ForeignKey("tenants.id"), index=True)
-    name: Mapped[str] = mapped_column(String(200))
+    tenant_id: Mapped[Id] = mapped_column(ForeignKey("tenants.id"))
+    name: Mapped[str] = mapped_column(String(200, collation="C"))
+    labels: Mapped[dict[str, str]] = mapped_column(JSONB, server_default="{}")
     filename: Mapped[str] = mapped_column(String(255))
     state: Mapped[str] = mapped_column(String(20))
     failure: Mapped[Failure | None] = mapped_column(Json(Failure))

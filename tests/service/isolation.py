@@ -362,6 +362,9 @@ def _shape(answer: httpx.Response) -> str:
 
 _BODIES: dict[str, dict[str, Any]] = {
     "POST /v1/uploads": {"size": 5, "sha256": "1" * 64},
+    "PATCH /v1/models/{model_id}": {"name": "taken"},
+    "PATCH /v1/datasets/{dataset_id}": {"name": "taken"},
+    "PATCH /v1/jobs/{job_id}": {"name": "taken"},
     "POST /v1/webhooks": {"url": "https://example.com/"},
     "PATCH /v1/webhooks/{webhook_id}": {"description": "taken"},
     "POST /v1/webhooks/{webhook_id}/rotate-secret": {"overlap_hours": 0},

@@ -6,6 +6,7 @@ from enum import StrEnum
 from whetstone.contract.failures import Failure
 from whetstone.contract.models import InspectionState
 from whetstone.contract.preprocessing import Preprocessing
+from whetstone.contract.resource_labels import Labels
 from whetstone.contract.statistics import StatisticsFacts
 from whetstone.contract.types import Bytes, Contract, Count, DatasetRef, Sha256
 
@@ -50,6 +51,7 @@ class DatasetRead(Contract):
     size: Bytes
     sha256: Sha256
     preprocessing: Preprocessing | None = None
+    labels: Labels = {}
     state: InspectionState
     facts: DatasetFacts | None
     failure: Failure | None

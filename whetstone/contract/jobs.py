@@ -10,6 +10,7 @@ from whetstone.contract.failures import Failure
 from whetstone.contract.passes import Pass
 from whetstone.contract.presets import CustomPreset, Domain
 from whetstone.contract.reports import Verdict
+from whetstone.contract.resource_labels import Labels
 from whetstone.contract.scenarios import MOST, Scenario
 from whetstone.contract.search import Search
 from whetstone.contract.targets import Target
@@ -100,6 +101,7 @@ class JobSpec(Contract):
     """
 
     name: DisplayName | None = None
+    labels: Labels = {}
     model_id: ModelRef
     dataset_id: DatasetRef | None = None
     calibration_id: DatasetRef | None = None
@@ -115,6 +117,12 @@ class JobSpec(Contract):
         if len(set(self.targets)) != len(self.targets):
             raise ValueError("each target may be named once")
         return self
+
+
+class PlanKind(StrEnum):
+    RECIPE = "recipe"
+    SEARCH = "search"
+    TUNE = "tune"
 
 
 class JobState(StrEnum):
@@ -172,10 +180,14 @@ class StepRead(Contract):
 
 
 class JobRead(Contract):
-    """A job as the API shows it. `finishing`: its search, or its tuning, was told to end with the best so far."""
+    """A job as the API shows it; its name and labels may be others by now than in `spec`, which keeps no labels.
+
+    `finishing`: its search, or its tuning, was told to end with the best so far.
+    """
 
     id: JobRef
     name: str
+    labels: Labels = {}
     spec: JobSpec
     state: JobState
     steps: tuple[StepRead, ...]

@@ -4,6 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from whetstone.contract.failures import Failure
+from whetstone.contract.resource_labels import Labels
 from whetstone.contract.types import Bytes, Contract, Count, Fraction, ModelRef, Sha256
 
 
@@ -84,6 +85,7 @@ class ModelRead(Contract):
     filename: str
     size: Bytes
     sha256: Sha256
+    labels: Labels = {}
     state: InspectionState
     facts: ModelFacts | None
     failure: Failure | None
