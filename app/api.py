@@ -21,6 +21,8 @@ from app.oidc.endpoints import router as oidc
 from app.pages.endpoints import router as pages
 from app.provenance.endpoints import router as provenance
 from app.resets.endpoints import router as resets
+from app.shares.endpoints import router as shares
+from app.templates.endpoints import router as templates
 from app.uploads.endpoints import router as uploads
 from app.usage.endpoints import router as usage
 from app.webhooks.endpoints import router as webhooks
@@ -33,6 +35,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     uploads,
     artifacts,
     checks,
+    templates,
+    shares,
     provenance,
     targets,
     webhooks,

@@ -79,7 +79,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     engine = create_engine(settings.database_url, settings.pool_size)
     app.state.sessions = sessions(engine)
     rates = settings.rates
-    app.state.limiter = Limiter(settings.broker_url, {Policy.REQUESTS: rates.requests, Policy.LOGINS: rates.logins})
+    app.state.limiter = Limiter(settings.broker_url, {policy: getattr(rates, policy) for policy in Policy})
     app.state.bell = Bell(settings.database_url)
     app.state.tally = Tally()
     writing = asyncio.create_task(usage_tasks.write_requests(app.state.sessions, app.state.tally))

@@ -59,12 +59,15 @@ class S3Settings(BaseModel):
 
 
 class RateSettings(BaseModel):
-    """How many requests of one tenant, and how many logins from one address or for one account, a minute takes."""
+    """What a minute takes: requests of a tenant, logins from an address or for an account, and looks at shared reports
+    from an address.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     requests: int = Field(default=1200, ge=1)
     logins: int = Field(default=10, ge=1)
+    links: int = Field(default=60, ge=1)
 
 
 class WebhookSettings(BaseModel):

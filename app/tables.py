@@ -25,6 +25,8 @@ from app.models.tables import ModelRow
 from app.oidc.tables import ExternalIdentityRow
 from app.provenance.tables import ManifestRow, SigningKeyRow
 from app.resets.tables import PasswordResetRow, ResetRequestRow
+from app.shares.tables import ShareRow
+from app.templates.tables import TemplateRow
 from app.tenants.tables import TenantRow
 from app.usage.tables import BudgetRow, StepUsageRow, UsageDayRow
 from app.webhooks.tables import AttemptRow, DeliveryRow, EventRow, WebhookRow
@@ -53,6 +55,8 @@ TABLES = (
     JobEventRow,
     TrialRow,
     CheckRow,
+    TemplateRow,
+    ShareRow,
     StepRow,
     WorkerRow,
     ArtifactRow,

@@ -19,7 +19,9 @@ from whetstone import (
     cli_datasets,
     cli_lists,
     cli_members,
+    cli_orders,
     cli_provenance,
+    cli_shares,
     cli_tune,
     cli_uploads,
     cli_usage,
@@ -91,6 +93,10 @@ app.add_typer(cli_usage.app, name="usage")
 app.add_typer(cli_usage.budget, name="budget")
 app.command()(cli_calibrate.calibrate)
 app.add_typer(cli_checks.app, name="checks")
+app.add_typer(cli_orders.templates, name="templates")
+app.add_typer(cli_shares.app, name="shares")
+jobs.command("clone")(cli_orders.clone)
+jobs.command("compare")(cli_orders.compare)
 app.command()(cli_tune.tune)
 app.command()(cli_checks.check)
 app.command("join")(cli_members.join_tenant)

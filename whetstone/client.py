@@ -41,8 +41,11 @@ from whetstone.errors import DamagedDownload, JobFailed, NotLoggedIn, ServerErro
 from whetstone.listing import Filters
 from whetstone.listing import params as asked
 from whetstone.members import Invitations, Keys, Members
+from whetstone.orders import Orders
 from whetstone.repeating import repeated
+from whetstone.shares import Shares
 from whetstone.sse import read_events
+from whetstone.templates import Templates
 from whetstone.uploading import OnBytes, Transfers
 from whetstone.usage import Usage
 from whetstone.webhooks import Webhooks
@@ -84,6 +87,8 @@ class Client:
         self.audit = Audit(self)
         self.usage = Usage(self)
         self.checks = Checks(self)
+        self.templates = Templates(self)
+        self.shares = Shares(self)
 
     def me(self) -> Me:
         return Me.model_validate_json(self.request("GET", "/v1/me").content)
@@ -266,11 +271,8 @@ class Datasets(Uploads[DatasetRead]):
         return DatasetPreview.model_validate_json(answer.content)
 
 
-class Jobs:
+class Jobs(Orders):
     """Jobs and what comes out of them."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
 
     def submit(self, spec: JobSpec) -> JobRead:
         """Order an optimization. Raises Invalid with the reason when the order cannot be carried out."""

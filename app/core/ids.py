@@ -25,6 +25,8 @@ class Prefix(StrEnum):
     AUDIT = "aud"
     EMAIL = "eml"
     CHECK = "chk"
+    TEMPLATE = "tpl"
+    SHARE = "shr"
 
 
 def new_id(prefix: Prefix) -> str:

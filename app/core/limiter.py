@@ -27,6 +27,7 @@ class Policy(StrEnum):
 
     REQUESTS = "requests"
     LOGINS = "logins"
+    LINKS = "links"
 
 
 class TooManyRequests(AppError):

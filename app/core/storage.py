@@ -117,6 +117,10 @@ class Storage(ABC):
         """The first HEAD bytes."""
 
     @abstractmethod
+    async def whole(self, key: str) -> bytes:
+        """All of an object that is small, such as a page."""
+
+    @abstractmethod
     async def digest(self, key: str) -> str:
         """Read all of an object, for its SHA-256."""
 

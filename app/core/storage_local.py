@@ -75,6 +75,9 @@ class LocalStorage(Storage):
 
         return await asyncio.to_thread(read)
 
+    async def whole(self, key: str) -> bytes:
+        return await asyncio.to_thread(self._path(key).read_bytes)
+
     async def digest(self, key: str) -> str:
         def read() -> str:
             with self._path(key).open("rb") as file:

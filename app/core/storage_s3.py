@@ -88,6 +88,9 @@ class S3Storage(Storage):
     async def head(self, key: str) -> bytes:
         return await self._read(key, lambda body: bytes(body.read()), Range=f"bytes=0-{HEAD - 1}")
 
+    async def whole(self, key: str) -> bytes:
+        return await self._read(key, lambda body: bytes(body.read()))
+
     async def digest(self, key: str) -> str:
         def read(body: Any) -> str:
             digest = hashlib.sha256()

@@ -4,6 +4,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Header, Query
 from fastapi.responses import FileResponse, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import AfterValidator
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.artifacts import service as artifacts
@@ -24,41 +25,38 @@ from app.identity.once import ONCE, ONCE_ERRORS
 from app.identity.routing import Route
 from app.jobs import service, study
 from app.jobs.checks import REFUSALS, UNREACHABLE
+from app.jobs.comparison import compare, each_once
 from app.jobs.events import follow
 from app.jobs.examples import OPENAPI_EXAMPLES
+from app.jobs.ordering import InvalidOverrides, cloned
 from app.jobs.repository import JobNotFound, JobRepository
 from app.jobs.statistics import StatisticsMismatch
 from app.models.service import ModelNotFound
 from app.provenance import service as provenance
 from app.usage.pricing import NoPrices
 from app.usage.quotas import QuotaExceeded
+from whetstone.contract.comparisons import MOST_COMPARED, Comparison
 from whetstone.contract.estimates import JobEstimate
 from whetstone.contract.jobs import ArtifactRead, JobRead, JobSpec, JobState, PlanKind
 from whetstone.contract.pages import Page
 from whetstone.contract.provenance import Envelope
 from whetstone.contract.reports import JobReport
 from whetstone.contract.resource_labels import ResourceChange
+from whetstone.contract.templates import Overrides
 from whetstone.contract.tuning import TrialRead
 from whetstone.contract.types import JobRef
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=Route)
+
+ORDER_ERRORS = (ModelNotFound, DatasetNotFound, StatisticsMismatch, NoPrices, QuotaExceeded, *REFUSALS, *UNREACHABLE)
+"""What ordering a job refuses."""
 
 
 @router.post(
     "",
     status_code=202,
     dependencies=[ONCE],
-    responses=problems(
-        *GUARDED,
-        *ONCE_ERRORS,
-        ModelNotFound,
-        DatasetNotFound,
-        StatisticsMismatch,
-        NoPrices,
-        QuotaExceeded,
-        *REFUSALS,
-        *UNREACHABLE,
-    ),
+    responses=problems(*GUARDED, *ONCE_ERRORS, *ORDER_ERRORS),
 )
 async def submit_job(
     spec: Annotated[JobSpec, Body(openapi_examples=OPENAPI_EXAMPLES)],
@@ -106,10 +104,39 @@ async def list_jobs(
     return await service.read_list(session, caller.tenant_id, wanted.narrowed(state, kind))
 
 
+@router.get("/compare", responses=problems(*GUARDED, JobNotFound))
+async def compare_jobs(
+    caller: Caller,
+    session: Session,
+    job: Annotated[tuple[JobRef, ...], AfterValidator(each_once), Query(min_length=2, max_length=MOST_COMPARED)],
+) -> Comparison:
+    """Two or more jobs side by side: what each came to, and everything that differs in what was ordered and done."""
+    jobs = JobRepository(session, caller.tenant_id)
+    return compare([await jobs.with_report(job_id) for job_id in job])
+
+
 @router.get("/{job_id}", responses=problems(*GUARDED, JobNotFound))
 async def get_job(job_id: JobRef, caller: Caller, session: Session) -> JobRead:
     """One job with its steps."""
     return await service.read(session, await JobRepository(session, caller.tenant_id).get(job_id))
+
+
+@router.post(
+    "/{job_id}/clone",
+    status_code=202,
+    dependencies=[ONCE],
+    responses=problems(*GUARDED, *ONCE_ERRORS, JobNotFound, InvalidOverrides, *ORDER_ERRORS),
+)
+async def clone_job(
+    job_id: JobRef,
+    wanted: Annotated[Overrides, Body(examples=[{"targets": ["openvino/cpu"]}])],
+    caller: Writer,
+    session: Session,
+    fleet: FleetDep,
+) -> JobRead:
+    """Order a job again, with what is to be other."""
+    spec = cloned(await JobRepository(session, caller.tenant_id).get(job_id), wanted)
+    return await service.read(session, await service.submit(session, fleet, caller, spec))
 
 
 @router.post(

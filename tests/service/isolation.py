@@ -12,15 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psycopg
-from psycopg import sql
 
-from app.core.database import plain_url
 from app.core.ids import Prefix, new_id
 from app.core.signing import Signer, Use
 from app.embedded import service as embedded
 from app.embedded.service import Running
-from tests.service import facts
+from tests.service import facts, second_wall
 from tests.service.actors import PASSWORD, Guest, new_tenant, query
 from tests.service.conftest import QUICK, data_folder
 from whetstone.client import Client
@@ -29,6 +26,7 @@ from whetstone.contract.identity import Scope
 from whetstone.contract.jobs import ArtifactKind
 from whetstone.contract.learning import Finetune
 from whetstone.contract.steps import Finish, Optimized, OutputFile
+from whetstone.contract.templates import JobTemplate, TemplateCreate
 
 MARK = "victim7f3a"
 _REFUSED, _MISSING = 401, 404
@@ -69,8 +67,9 @@ _ESTIMATE = "POST /v1/jobs/estimate"  # reads only, whatever its method
 _ADMINS = ("/v1/usage/budget", "/v1/webhooks", "/v1/deliveries", "/v1/members", "/v1/invitations")
 _ONLY_ADMINS_READ = ("/v1/invitations", "/v1/audit")
 _WORKER = "/v1/worker/"
-_APPEND_ONLY = {"audit_entries"}
 _LINK = "/v1/files/{token}"
+_SHARED = "/v1/shared/"
+_QUERIES = {"/v1/jobs/compare": "?job={job_id}&job={other_job_id}"}
 
 
 @dataclass
@@ -106,7 +105,7 @@ class Door:
     has_body: bool
 
     def url(self, ids: dict[str, str]) -> str:
-        return self.path.format(**ids)
+        return (self.path + _QUERIES.get(self.path, "")).format(**ids)
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -148,6 +147,9 @@ def settle(service: Running, client: Client, folder: Path) -> Estate:
         "upload_id": client.uploads.begin(len(MARK), "0" * 64).id,
         "entry_id": next(client.audit.list(subject=job.id)).id,
         "check_id": new_id(Prefix.CHECK),
+        "share_id": new_id(Prefix.SHARE),
+        "other_job_id": client.jobs.clone(job.id).id,
+        "template_id": client.templates.create(TemplateCreate(name=MARK, order=JobTemplate())).id,
     }
     tenant_id = client.me().tenant_id
     made = CheckSpec(against=job.id, model_id=model.id).model_dump_json()
@@ -155,6 +157,11 @@ def settle(service: Running, client: Client, folder: Path) -> Estate:
     query(
         service, f"insert into checks ({columns}) values (%s, %s, %s, 'queued', '[]', '[]')",  # noqa: S608 - our own
         ids["check_id"], tenant_id, made,
+    )  # fmt: skip
+    columns = "id, tenant_id, job_id, user_id, note, digest, views, expires_at"
+    query(
+        service, f"insert into shares ({columns}) values (%s, %s, %s, %s, %s, %s, 0, now() + interval '1 day')",  # noqa: S608 - our own
+        ids["share_id"], tenant_id, job.id, me.id, MARK, b"digest",
     )  # fmt: skip
     return Estate(tenant_id, ids, {Use.STEP: token, Use.ATTEMPT: order.token, Use.FILE: link})
 
@@ -193,6 +200,8 @@ def bodies(door: Door, ids: dict[str, str]) -> Iterator[dict[str, Any]]:
     elif str(door) in ("POST /v1/models", "POST /v1/datasets"):
         yield {}
         yield {"upload_id": ids["upload_id"]}
+    elif str(door) == "POST /v1/templates/{template_id}/jobs":
+        yield {"model_id": ids["model_id"]}
     elif str(door) == "POST /v1/checks":
         yield {"against": ids["job_id"], "model_id": ids["model_id"]}
         yield {"against": ids["job_id"], "job_id": ids["job_id"]}
@@ -224,6 +233,8 @@ class Attack:
                 self._worker(door)
             elif door.path == _LINK:
                 self._link(door)
+            elif door.path.startswith(_SHARED):
+                self._shared(door)
             elif str(door) not in OPEN:
                 self._credentials(door)
                 self._scopes(door)
@@ -269,7 +280,7 @@ class Attack:
         for theirs, none in zip(bodies(door, self.estate.ids), bodies(door, nowhere), strict=True):
             answer = self._send(door, door.url(self.estate.ids), self.key, theirs)
             ghost = self._send(door, door.url(nowhere), self.key, none)
-            named = "{" in door.path or theirs != none
+            named = door.url(self.estate.ids) != door.url(nowhere) or theirs != none
             alike = (answer.status_code, _shape(answer)) == (ghost.status_code, _shape(ghost))
             safe = (answer.status_code == _MISSING and alike) if named else not self._shows(answer)
             self.tally.note(f"{door} with another's ids: {answer.status_code} {answer.text[:80]}", safe=safe)
@@ -309,49 +320,16 @@ class Attack:
             safe = answer.status_code == _REFUSED and not self._shows(answer)
             self.tally.note(f"{door} with a bad link: {answer.status_code}", safe=safe)
 
+    def _shared(self, door: Door) -> None:
+        """A link to a report is its secret; nothing else that a tenant has opens it."""
+        ended = query(self.service, "select id from shares where tenant_id = %s", self.estate.tenant_id)[0][0]
+        for secret in (ended, self.key, self.estate.ids["job_id"], *self.estate.tokens.values(), "share_", "x"):
+            answer = self.http.get(door.url({"link": secret}))
+            safe = answer.status_code == _MISSING and not self._shows(answer)
+            self.tally.note(f"{door} with a bad link: {answer.status_code}", safe=safe)
+
     def _database(self) -> None:
-        """The second wall: what a query that forgot the tenant would see."""
-        for name, mine in _tables(self.service):
-            for tenant in (self.tenant_id, ""):
-                with psycopg.connect(plain_url(self.service.environment["WHETSTONE_DATABASE_URL"])) as connection:
-                    connection.execute("select set_config('app.tenant_id', %s, true)", (tenant,))
-                    self._table(connection, name, mine, tenant)
-                    connection.rollback()
-
-    def _table(self, connection: psycopg.Connection[Any], name: str, mine: str, tenant: str) -> None:
-        table, column = sql.Identifier(name), sql.Identifier(mine)
-        theirs = sql.SQL("from {} where starts_with({}, %s)").format(table, column)
-        for verb in (sql.SQL("select * "), sql.SQL("delete ")):
-            found = _rows(connection, verb + theirs, self.estate.tenant_id)
-            self.tally.note(f"{name}: {found} rows of another as {tenant or 'nobody'}", safe=found == 0)
-        changed = _rows(connection, sql.SQL("update {} set {} = {}").format(table, column, column))
-        own = (0,) if name in _APPEND_ONLY else _count(connection, table)
-        self.tally.note(f"{name}: changed {changed} rows as {tenant or 'nobody'}", safe=own == (changed,))
-        moved = _rows(connection, sql.SQL("update {} set {} = %s").format(table, column), f"{self.estate.tenant_id}/x")
-        self.tally.note(f"{name}: gave {moved} rows to another", safe=moved == 0)
-
-
-def _rows(connection: psycopg.Connection[Any], statement: sql.Composable, *args: str) -> int:
-    """How many rows a statement reaches; none where it is forbidden."""
-    try:
-        with connection.transaction():
-            return connection.execute(statement, args).rowcount
-    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ForeignKeyViolation):
-        return 0
-
-
-def _count(connection: psycopg.Connection[Any], table: sql.Identifier) -> tuple[Any, ...] | None:
-    return connection.execute(sql.SQL("select count(*) from {}").format(table)).fetchone()
-
-
-def _tables(service: Running) -> list[tuple[str, str]]:
-    """Every table that a tenant owns rows of, and the column that says so."""
-    found = query(
-        service,
-        "select table_name, column_name from information_schema.columns where table_schema = 'public' and "
-        "(column_name = 'tenant_id' or (table_name, column_name) in (('tenants', 'id'), ('doomed_objects', 'key')))",
-    )
-    return [(name, column) for name, column in found]
+        second_wall.attack(self.service, self.estate.tenant_id, self.tenant_id, self.tally.note)
 
 
 def _shape(answer: httpx.Response) -> str:
@@ -365,6 +343,10 @@ _BODIES: dict[str, dict[str, Any]] = {
     "PATCH /v1/models/{model_id}": {"name": "taken"},
     "PATCH /v1/datasets/{dataset_id}": {"name": "taken"},
     "PATCH /v1/jobs/{job_id}": {"name": "taken"},
+    "POST /v1/jobs/{job_id}/clone": {},
+    "POST /v1/jobs/{job_id}/shares": {},
+    "POST /v1/templates": {"name": "mine", "order": {}},
+    "PATCH /v1/templates/{template_id}": {"name": "taken"},
     "POST /v1/webhooks": {"url": "https://example.com/"},
     "PATCH /v1/webhooks/{webhook_id}": {"description": "taken"},
     "POST /v1/webhooks/{webhook_id}/rotate-secret": {"overlap_hours": 0},

@@ -33,6 +33,8 @@ DeliveryRef = Annotated[str, _prefixed("dlv")]
 UploadRef = Annotated[str, _prefixed("upl")]
 AuditRef = Annotated[str, _prefixed("aud")]
 CheckRef = Annotated[str, _prefixed("chk")]
+TemplateRef = Annotated[str, _prefixed("tpl")]
+ShareRef = Annotated[str, _prefixed("shr")]
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 DisplayName = Annotated[

@@ -6,7 +6,8 @@ import statistics
 
 import pytest
 
-from app.checks.judgement import difference, judge_measured, judge_reports, outcome_of
+from app.checks.judgement import judge_measured, judge_reports, outcome_of
+from app.jobs.comparing import difference
 from tests.service import facts
 from whetstone.contract.checks import Beside, CheckLimits, CheckSpec, Judged, Outcome, SideBySide
 from whetstone.contract.metrics import Metric
