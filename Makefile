@@ -45,8 +45,8 @@ imports: setup
 lock: setup ## write requirements/**/*.txt anew from the .in files beside them
 	@$(RUN) scripts/lock.py
 
-openapi: setup ## write docs/openapi.json anew
-	@$(RUN) -m scripts.openapi
+openapi: setup ## write docs/openapi.json anew, and an entry for callers (NOTE="Added: …")
+	@$(RUN) -m scripts.openapi $(if $(NOTE),"$(NOTE)")
 
 bench: setup ## run the benchmarks (QUICK=1 for a few minutes each; without, the scoreboard takes hours, and can be continued)
 	@$(PYTHON) scripts/install.py bench

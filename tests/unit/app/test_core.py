@@ -1,5 +1,6 @@
 """The small certainties of the control plane."""
 
+import json
 import time
 
 import pytest
@@ -84,6 +85,7 @@ OPEN = (
     "/v1/files/{token}",
     "/v1/signing-keys",
 )
+SHARED = "/v1/shared/"
 
 
 def test_openapi_is_complete() -> None:
@@ -93,7 +95,7 @@ def test_openapi_is_complete() -> None:
     for path, method, operation in operations:
         assert operation["summary"], (path, method)
         assert operation["description"], (path, method)
-        if path.startswith("/v1") and path not in OPEN:
+        if path.startswith("/v1") and path not in OPEN and not path.startswith(SHARED):
             assert "401" in operation["responses"], (path, method)
         if method == "post" and "403" in operation["responses"]:
             headers = {parameter["name"] for parameter in operation.get("parameters", ())}
@@ -107,3 +109,30 @@ def test_openapi_is_complete() -> None:
 
 def test_the_published_description_is_this_one() -> None:
     assert openapi.FILE.read_text() == openapi.text(), "read what changes for callers, then run `make openapi`"
+
+
+def test_callers_are_told_of_every_change_of_the_contract() -> None:
+    told = openapi.CHANGELOG.read_text()
+    contract = openapi.contract_hash(openapi.FILE.read_text())
+    assert openapi.newest_hash() == contract, 'say what changes for callers: `make openapi NOTE="Added: …"`'
+    entries = told.split("\n## ")[1:]
+    assert all(line.startswith(tuple(f"- {kind}: " for kind in openapi.KINDS)) for line in _bullets(entries))
+    dates = [entry.split(" ", 1)[0] for entry in entries]
+    assert dates == sorted(dates, reverse=True)
+
+
+def _bullets(entries: list[str]) -> list[str]:
+    found = [[line for line in entry.splitlines() if line.startswith("- ")] for entry in entries]
+    assert all(found)
+    return [line for lines in found for line in lines]
+
+
+def test_prose_is_no_contract_and_all_else_is() -> None:
+    document = json.loads(openapi.FILE.read_text())
+    before = openapi.contract_hash(json.dumps(document))
+    document["paths"]["/v1/jobs"]["get"]["description"] = "Other words."
+    document["components"]["schemas"]["JobRead"]["title"] = "Another title"
+    assert openapi.contract_hash(json.dumps(document)) == before
+    schema = document["components"]["schemas"]["JobRead"]["properties"]
+    schema["title"] = {"type": "string"}  # a field of this name, not a title
+    assert openapi.contract_hash(json.dumps(document)) != before
