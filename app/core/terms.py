@@ -23,6 +23,8 @@ MOST_LETTERS, MOST_OF_WORD = 400, 200
 
 
 class TermRow(Base):
+    """The database takes them away with their subject (migration 0019)."""
+
     __tablename__ = "terms"
 
     tenant_id: Mapped[str] = mapped_column(IdType, ForeignKey("tenants.id"), primary_key=True)
@@ -64,10 +66,6 @@ async def write(
     rows = [{"tenant_id": tenant_id, "term": term, "subject_id": subject_id} for term in terms]
     if rows:
         await session.execute(insert(TermRow).on_conflict_do_nothing(), rows)
-
-
-async def forget(session: AsyncSession, tenant_id: str, subject_id: str) -> None:
-    await session.execute(delete(TermRow).where(TermRow.tenant_id == tenant_id, TermRow.subject_id == subject_id))
 
 
 @dataclass(frozen=True)

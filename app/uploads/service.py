@@ -188,7 +188,6 @@ async def delete(
             await session.delete(row)
     except IntegrityError as error:
         raise StillInUse from error
-    await terms.forget(session, tenant_id, row_id)
     for file_id in file_ids:
         await files.release(session, tenant_id, file_id)
 

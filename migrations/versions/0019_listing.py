@@ -29,6 +29,19 @@ KIND = """
 """
 
 
+FORGET = """
+create function forget_terms() returns trigger language plpgsql as $$
+begin
+    delete from terms using gone where terms.tenant_id = gone.tenant_id and terms.subject_id = gone.id;
+    return null;
+end $$
+"""
+TRIGGER = """
+    create trigger forget_terms after delete on {table} referencing old table as gone
+    for each statement execute function forget_terms()
+"""
+
+
 def upgrade() -> None:
     op.create_table(
         "terms",
@@ -49,6 +62,9 @@ def upgrade() -> None:
         op.create_index(f"ix_{table}_tenant_id_id", table, ["tenant_id", "id"])
         op.drop_index(f"ix_{table}_tenant_id", table_name=table)
     _fill()
+    op.execute(FORGET)
+    for table in KINDS:
+        op.execute(TRIGGER.format(table=table))
     op.execute("call isolate_tenants('terms')")
 
 
