@@ -8,8 +8,8 @@ import typer
 
 from whetstone import config
 from whetstone.client import Client
+from whetstone.contract.labels import ResourceChange
 from whetstone.contract.listing import Sort
-from whetstone.contract.resource_labels import ResourceChange
 from whetstone.listing import Filters
 from whetstone.printing import AsJson, print_all, print_row
 

@@ -27,6 +27,7 @@ from whetstone.contract.datasets import DatasetRead
 from whetstone.contract.estimates import JobEstimate
 from whetstone.contract.identity import Me
 from whetstone.contract.jobs import ArtifactRead, EventKind, JobEvent, JobRead, JobSpec, JobState
+from whetstone.contract.labels import ResourceChange
 from whetstone.contract.models import InspectionState, ModelRead
 from whetstone.contract.pages import Page
 from whetstone.contract.preprocessing import Preprocessing
@@ -34,7 +35,6 @@ from whetstone.contract.previews import DatasetPreview
 from whetstone.contract.problems import Problem
 from whetstone.contract.provenance import MANIFESTS, Envelope
 from whetstone.contract.reports import JobReport, ReportForm
-from whetstone.contract.resource_labels import ResourceChange
 from whetstone.contract.targets import TargetRead
 from whetstone.contract.tuning import TrialRead
 from whetstone.errors import DamagedDownload, JobFailed, NotLoggedIn, ServerError, Unreachable, UploadRejected, error_of

@@ -9,7 +9,7 @@ from fastapi import Depends, Query
 from pydantic import TypeAdapter, ValidationError
 
 from app.core.errors import AppError
-from whetstone.contract.resource_labels import KEY_PATTERN, MOST_LABELS, VALUE_PATTERN, Labels, ResourceChange
+from whetstone.contract.labels import KEY_PATTERN, MOST_LABELS, VALUE_PATTERN, Labels, ResourceChange
 
 MOST_REQUIREMENTS = 20
 RELABELLED = {"name": "resnet50 int8", "labels": {"team": "vision", "stage": "prod"}, "remove_labels": ["old"]}

@@ -23,10 +23,10 @@ from app.uploads.sniff import EmptyFile, UnsafeFile, UnsupportedFormat
 from app.uploads.waiting import Wait
 from app.usage.quotas import QuotaExceeded
 from whetstone.contract.datasets import DatasetRead
+from whetstone.contract.labels import ResourceChange
 from whetstone.contract.models import InspectionState
 from whetstone.contract.pages import Page
 from whetstone.contract.previews import DatasetPreview
-from whetstone.contract.resource_labels import ResourceChange
 from whetstone.contract.types import DatasetRef, DisplayName, FileName
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=Route)

@@ -38,10 +38,10 @@ from app.usage.quotas import QuotaExceeded
 from whetstone.contract.comparisons import MOST_COMPARED, Comparison
 from whetstone.contract.estimates import JobEstimate
 from whetstone.contract.jobs import ArtifactRead, JobRead, JobSpec, JobState, PlanKind
+from whetstone.contract.labels import ResourceChange
 from whetstone.contract.pages import Page
 from whetstone.contract.provenance import Envelope
 from whetstone.contract.reports import JobReport
-from whetstone.contract.resource_labels import ResourceChange
 from whetstone.contract.templates import Overrides
 from whetstone.contract.tuning import TrialRead
 from whetstone.contract.types import JobRef

@@ -35,10 +35,10 @@ from app.settings import Settings
 from app.usage import quotas
 from whetstone.contract.estimates import JobEstimate
 from whetstone.contract.jobs import EventKind, JobRead, JobSpec, JobState, Recipe, StepKind, StepRead, StepState
+from whetstone.contract.labels import ResourceChange
 from whetstone.contract.pages import Page
 from whetstone.contract.presets import Preset
 from whetstone.contract.reports import JobReport
-from whetstone.contract.resource_labels import ResourceChange
 from whetstone.contract.search import Search
 from whetstone.contract.steps import InputRole, Optimize, SearchRecipe
 from whetstone.contract.targets import HardwareClass, Target, hardware_of

@@ -21,9 +21,9 @@ from app.uploads.arrival import ARRIVAL_ERRORS, UploadId, arrive
 from app.uploads.sniff import EmptyFile, UnsafeFile, UnsupportedFormat
 from app.uploads.waiting import Wait
 from app.usage.quotas import QuotaExceeded
+from whetstone.contract.labels import ResourceChange
 from whetstone.contract.models import InspectionState, ModelRead
 from whetstone.contract.pages import Page
-from whetstone.contract.resource_labels import ResourceChange
 from whetstone.contract.types import DisplayName, FileName, ModelRef
 
 router = APIRouter(prefix="/v1/models", tags=["models"], route_class=Route)

@@ -26,9 +26,9 @@ from app.usage import quotas
 from app.webhooks import service as webhooks
 from whetstone.contract.failures import Failure, FailureCode
 from whetstone.contract.jobs import StepState
+from whetstone.contract.labels import ResourceChange
 from whetstone.contract.models import InspectionState
 from whetstone.contract.preprocessing import Preprocessing
-from whetstone.contract.resource_labels import ResourceChange
 from whetstone.contract.steps import Heartbeat, InputRole, InspectDataset, InspectModel, OutputFile, Task
 from whetstone.contract.uploads import UploadCreate
 from whetstone.contract.webhooks import UploadNotice, WebhookKind

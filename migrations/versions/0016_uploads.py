@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision: str = "0016_uploads"
-down_revision: str | None = "0014_second_factor"
+down_revision: str | None = "0015_programs_and_providers"
 branch_labels: Sequence[str] | None = None
 depends_on: Sequence[str] | None = None
 

@@ -23,9 +23,9 @@ from tests.service import facts
 from tests.service.actors import Guest, new_tenant, query, upload
 from whetstone.client import Client
 from whetstone.contract.jobs import JobRead, JobState
+from whetstone.contract.labels import ResourceChange
 from whetstone.contract.listing import Sort
 from whetstone.contract.models import ModelRead
-from whetstone.contract.resource_labels import ResourceChange
 from whetstone.contract.search import Search
 from whetstone.errors import Invalid
 

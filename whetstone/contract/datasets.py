@@ -4,9 +4,9 @@ from datetime import datetime
 from enum import StrEnum
 
 from whetstone.contract.failures import Failure
+from whetstone.contract.labels import Labels
 from whetstone.contract.models import InspectionState
 from whetstone.contract.preprocessing import Preprocessing
-from whetstone.contract.resource_labels import Labels
 from whetstone.contract.statistics import StatisticsFacts
 from whetstone.contract.types import Bytes, Contract, Count, DatasetRef, Sha256
 

@@ -7,10 +7,10 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from whetstone.contract.failures import Failure
+from whetstone.contract.labels import Labels
 from whetstone.contract.passes import Pass
 from whetstone.contract.presets import CustomPreset, Domain
 from whetstone.contract.reports import Verdict
-from whetstone.contract.resource_labels import Labels
 from whetstone.contract.scenarios import MOST, Scenario
 from whetstone.contract.search import Search
 from whetstone.contract.targets import Target

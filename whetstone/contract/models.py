@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from whetstone.contract.failures import Failure
-from whetstone.contract.resource_labels import Labels
+from whetstone.contract.labels import Labels
 from whetstone.contract.types import Bytes, Contract, Count, Fraction, ModelRef, Sha256
 
 

@@ -6,8 +6,8 @@ from typing import Annotated
 from pydantic import Field
 
 from whetstone.contract.jobs import Budget, Measurement, Recipe
+from whetstone.contract.labels import Labels
 from whetstone.contract.presets import CustomPreset, Domain
-from whetstone.contract.resource_labels import Labels
 from whetstone.contract.search import Search
 from whetstone.contract.targets import Target
 from whetstone.contract.tuning import Tune
