@@ -7,7 +7,7 @@ export TORCH_INDEX TORCH_VERSION
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-toolkits check format lint types imports lock openapi bench isolation conformance clean
+.PHONY: async-client help setup demo serve test test-toolkits check format lint types imports lock openapi bench isolation conformance clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ lock: setup ## write requirements/**/*.txt anew from the .in files beside them
 
 openapi: setup ## write docs/openapi.json anew, and an entry for callers (NOTE="Added: …")
 	@$(RUN) -m scripts.openapi $(if $(NOTE),"$(NOTE)")
+
+async-client: setup ## write whetstone/aio anew from the client
+	@$(RUN) -m scripts.async_client
 
 bench: setup ## run the benchmarks (QUICK=1 for a few minutes each; without, the scoreboard takes hours, and can be continued)
 	@$(PYTHON) scripts/install.py bench

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from whetstone.aio.client import AsyncClient
     from whetstone.client import Client
     from whetstone.contract.adaptation import Adapt
     from whetstone.contract.jobs import Assurance, Budget, JobSpec, Measurement, Objective, Recipe
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Adapt",
     "Assurance",
+    "AsyncClient",
     "Budget",
     "Client",
     "Finetune",
@@ -35,7 +37,7 @@ __all__ = [
     "Target",
 ]
 
-_HOMES = {"Adapt": "contract.adaptation", "Client": "client", "Target": "contract.targets"}
+_HOMES = {"Adapt": "contract.adaptation", "AsyncClient": "aio.client", "Client": "client", "Target": "contract.targets"}
 _HOMES |= {"Limit": "contract.search", "Search": "contract.search"}
 _HOMES |= {"Finetune": "contract.learning", "Prune": "contract.pruning"}
 _HOMES |= {"Quantize": "contract.quantization", "Simplify": "contract.passes"}

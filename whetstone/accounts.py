@@ -6,13 +6,13 @@ from typing import Any
 import httpx
 from pydantic import SecretStr
 
-from whetstone.client import checked
 from whetstone.contract.identity import Login
 from whetstone.contract.keys import ApiKeyCreated
 from whetstone.contract.members import InvitationAccept, MemberRead
 from whetstone.contract.resets import PasswordReset, ResetRequest
 from whetstone.contract.second_factor import LoginCode
 from whetstone.errors import SecondFactorNeeded, Unreachable
+from whetstone.transport import checked
 
 
 def log_in(url: str, email: str, password: str, key_name: str, code: Callable[[], str] | None = None) -> ApiKeyCreated:

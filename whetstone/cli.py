@@ -30,7 +30,7 @@ from whetstone import (
     show,
 )
 from whetstone.accounts import log_in
-from whetstone.client import DEFAULT_URL, Client
+from whetstone.client import Client
 from whetstone.contract.jobs import Assurance, Budget, JobSpec, Measurement, Objective, Recipe
 from whetstone.contract.learning import Finetune
 from whetstone.contract.metrics import Metric
@@ -72,6 +72,7 @@ from whetstone.ordering import (
     shapes_given,
 )
 from whetstone.printing import AsJson, out, print_done, print_row
+from whetstone.transport import DEFAULT_URL
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 models = typer.Typer(no_args_is_help=True, help="Upload and list models.")

@@ -6,9 +6,9 @@ import typer
 
 from whetstone import config
 from whetstone.accounts import ask_for_reset, reset_password
-from whetstone.client import DEFAULT_URL
 from whetstone.contract.second_factor import RecoveryCodes
 from whetstone.printing import AsJson, print_done, print_row
+from whetstone.transport import DEFAULT_URL
 
 app = typer.Typer(no_args_is_help=True, help="Your own account: password and second factor.")
 factor = typer.Typer(no_args_is_help=True, help="Codes of an authenticator app, asked for at log-in.")

@@ -6,10 +6,10 @@ import typer
 
 from whetstone import config
 from whetstone.accounts import join
-from whetstone.client import DEFAULT_URL
 from whetstone.contract.identity import Role, Scope
 from whetstone.contract.keys import ApiKeyCreated
 from whetstone.printing import AsJson, print_all, print_done, print_row
+from whetstone.transport import DEFAULT_URL
 
 keys = typer.Typer(no_args_is_help=True, help="API keys for programs.")
 members = typer.Typer(no_args_is_help=True, help="Who belongs to the tenant, as what.")

@@ -8,17 +8,11 @@ report = client.jobs.wait(job.id)
 client.jobs.download(job.id, "results/")
 """
 
-import hashlib
-import os
-import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, Unpack
+from typing import Any, Generic, TypeVar, Unpack
 
-import httpx
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from whetstone.account import Account
 from whetstone.audit import Audit
@@ -26,55 +20,39 @@ from whetstone.checks import Checks
 from whetstone.contract.datasets import DatasetRead
 from whetstone.contract.estimates import JobEstimate
 from whetstone.contract.identity import Me
-from whetstone.contract.jobs import ArtifactRead, EventKind, JobEvent, JobRead, JobSpec, JobState
+from whetstone.contract.jobs import ArtifactRead, JobEvent, JobRead, JobSpec, JobState
 from whetstone.contract.labels import ResourceChange
 from whetstone.contract.models import InspectionState, ModelRead
-from whetstone.contract.pages import Page
 from whetstone.contract.preprocessing import Preprocessing
 from whetstone.contract.previews import DatasetPreview
-from whetstone.contract.problems import Problem
 from whetstone.contract.provenance import MANIFESTS, Envelope
 from whetstone.contract.reports import JobReport, ReportForm
 from whetstone.contract.targets import TargetRead
 from whetstone.contract.tuning import TrialRead
-from whetstone.errors import DamagedDownload, JobFailed, NotLoggedIn, ServerError, Unreachable, UploadRejected, error_of
+from whetstone.errors import JobFailed, UploadRejected
+from whetstone.following import Following, OnEvent
 from whetstone.listing import Filters
 from whetstone.listing import params as asked
 from whetstone.members import Invitations, Keys, Members
 from whetstone.orders import Orders
-from whetstone.repeating import repeated
 from whetstone.shares import Shares
-from whetstone.sse import read_events
 from whetstone.templates import Templates
-from whetstone.uploading import OnBytes, Transfers
+from whetstone.transport import OnBytes, Transport
+from whetstone.uploading import Transfers
 from whetstone.usage import Usage
 from whetstone.webhooks import Webhooks
 
-CHUNK = 2**20
 INSPECTION_WAIT = 30
-RECONNECT_SECONDS = 1.0
-PATIENCE_SECONDS = 300.0
-ENV_URL = "WHETSTONE_URL"
-ENV_KEY = "WHETSTONE_API_KEY"
-DEFAULT_URL = "http://127.0.0.1:8000"
 
-OnEvent = Callable[[JobEvent], None]
 ReadT = TypeVar("ReadT", ModelRead, DatasetRead)
-RowT = TypeVar("RowT", bound=BaseModel)
 
 
-class Client:
+class Client(Transport):
     """Talks to one service with one API key. Not for several threads at once; make one for each."""
 
     def __init__(self, url: str | None = None, api_key: str | None = None, timeout: float = 60) -> None:
         """`url` and `api_key` default to WHETSTONE_URL and WHETSTONE_API_KEY. Raises NotLoggedIn without a key."""
-        key = api_key or os.environ.get(ENV_KEY)
-        if not key:
-            raise NotLoggedIn(NotLoggedIn.__doc__)
-        self.url = (url or os.environ.get(ENV_URL) or DEFAULT_URL).rstrip("/")
-        self._http = httpx.Client(
-            base_url=self.url, headers={"Authorization": f"Bearer {key}"}, timeout=httpx.Timeout(timeout, connect=5)
-        )
+        super().__init__(url, api_key, timeout)
         self.models = Uploads(self, "/v1/models", ModelRead)
         self.datasets = Datasets(self, "/v1/datasets", DatasetRead)
         self.uploads = Transfers(self)
@@ -95,107 +73,6 @@ class Client:
 
     def targets(self) -> tuple[TargetRead, ...]:
         return TypeAdapter(tuple[TargetRead, ...]).validate_json(self.request("GET", "/v1/targets").content)
-
-    def close(self) -> None:
-        self._http.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def request(self, method: str, path: str, body: BaseModel | None = None, **options: Any) -> httpx.Response:
-        """One call, repeated where that is safe and may help: a POST carries an Idempotency-Key.
-
-        `content` may be a function that gives the body anew for each try. Raises ApiError (by status), Unreachable.
-        """
-        headers = dict(options.pop("headers", {}))
-        if body is not None:
-            options["content"] = body.model_dump_json(exclude_none=True)
-            headers["Content-Type"] = "application/json"
-        if method == "POST":
-            headers.setdefault("Idempotency-Key", str(uuid.uuid4()))
-        content = options.pop("content", None)
-
-        def send() -> httpx.Response:
-            given = content() if callable(content) else content
-            return self._http.request(method, path, content=given, headers=headers, **options)
-
-        try:
-            return checked(repeated(send, method))
-        except httpx.TransportError as error:
-            raise Unreachable(f"{self.url} cannot be reached: {error}") from error
-
-    def pages(self, path: str, kind: type[RowT], /, **params: str) -> Iterator[RowT]:
-        """Every row of a list, page by page."""
-        adapter: TypeAdapter[Page[RowT]] = TypeAdapter(Page[kind])  # type: ignore[valid-type] # a value here
-        while True:
-            page = adapter.validate_json(self.request("GET", path, params={"limit": "100"} | params).content)
-            yield from page.items
-            if page.next_cursor is None:
-                return
-            params["cursor"] = page.next_cursor
-
-    def download(self, artifact: ArtifactRead, path: str | Path, on_bytes: OnBytes | None = None) -> Path:
-        """Write an artifact to a file, or under its own name into a folder; its hash is checked.
-
-        The file appears whole or not at all. Raises DamagedDownload.
-        """
-        path = Path(path)
-        path = path / artifact.name if path.is_dir() else path
-        return self.save(f"/v1/artifacts/{artifact.id}/content", path, on_bytes, artifact.sha256)
-
-    def save(
-        self,
-        route: str,
-        path: Path,
-        on_bytes: OnBytes | None = None,
-        sha256: str | None = None,
-        params: dict[str, str] | None = None,
-    ) -> Path:
-        """Write an answer into a file, which appears whole or not at all. Raises DamagedDownload where it has another
-        hash than `sha256`.
-        """
-        part = path.with_name(path.name + ".part")
-        digest = hashlib.sha256()
-        try:
-            with (
-                self._http.stream("GET", route, params=params, follow_redirects=True) as answer,
-                part.open("wb") as file,
-            ):
-                if not answer.is_success:
-                    answer.read()
-                    checked(answer)
-                for chunk in answer.iter_bytes(CHUNK):
-                    digest.update(chunk)
-                    file.write(chunk)
-                    if on_bytes:
-                        on_bytes(len(chunk))
-            if sha256 is not None and digest.hexdigest() != sha256:
-                raise DamagedDownload(f"{path.name} arrived with another hash than announced.")
-            part.replace(path)
-        except httpx.TransportError as error:
-            raise Unreachable(f"{self.url} cannot be reached: {error}") from error
-        finally:
-            part.unlink(missing_ok=True)
-        return path
-
-    def stream_events(self, job_id: str, after: int) -> Iterator[JobEvent]:
-        """Events later than number `after` while the connection lasts. Raises Unreachable when it breaks."""
-        headers = {"Last-Event-ID": str(after), "Accept": "text/event-stream"}
-        timeout = httpx.Timeout(60, connect=5)  # the service says something every 15 seconds
-        try:
-            with self._http.stream("GET", f"/v1/jobs/{job_id}/events", headers=headers, timeout=timeout) as answer:
-                if not answer.is_success:
-                    answer.read()
-                    checked(answer)
-                for data in read_events(answer.iter_lines()):
-                    yield JobEvent.model_validate_json(data)
-        except httpx.TransportError as error:
-            raise Unreachable(f"{self.url} cannot be reached: {error}") from error
 
 
 class Uploads(Generic[ReadT]):
@@ -328,24 +205,13 @@ class Jobs(Orders):
 
         Raises Unreachable when nothing was heard of the service for `PATIENCE_SECONDS`.
         """
-        heard = time.monotonic()
-        while True:
-            try:
-                for event in self._client.stream_events(job_id, after):
-                    yield event
-                    after, heard = event.seq, time.monotonic()
-                    if event.kind is EventKind.JOB_FINISHED:
-                        return
-            except (Unreachable, ServerError):
-                if time.monotonic() - heard > PATIENCE_SECONDS:
-                    raise
-            time.sleep(RECONNECT_SECONDS)
+        return Following(self._client).events(job_id, after)
 
     def wait(self, job_id: str, on_event: OnEvent | None = None) -> JobReport:
-        """Wait for the job to finish and return its report. Raises JobFailed."""
-        for event in self.events(job_id):
-            if on_event:
-                on_event(event)
+        """Wait for the job to finish and return its report. Where event streams do not come through, the service is
+        asked every few seconds instead. Raises JobFailed, and Unreachable as `events` does.
+        """
+        Following(self._client).until_final(job_id, on_event)
         job = self.get(job_id)
         if job.state is not JobState.SUCCEEDED:
             raise JobFailed(job.failure, job.state)
@@ -360,16 +226,3 @@ class Jobs(Orders):
             files.append(folder / MANIFESTS)
             files[-1].write_text("".join(f"{envelope.model_dump_json()}\n" for envelope in manifests))
         return tuple(files)
-
-
-def checked(answer: httpx.Response) -> httpx.Response:
-    """The answer, if it is good. Raises ApiError."""
-    if answer.is_success:
-        return answer
-    try:
-        problem = Problem.model_validate_json(answer.content)
-    except ValidationError:  # something between us and the service answered
-        problem = Problem(
-            title=answer.reason_phrase, status=answer.status_code, code="http_error", detail=answer.text[:300]
-        )
-    raise error_of(problem)

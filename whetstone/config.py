@@ -6,8 +6,9 @@ from pathlib import Path
 import typer
 from pydantic import ValidationError
 
-from whetstone.client import DEFAULT_URL, ENV_KEY, ENV_URL, Client
+from whetstone.client import Client
 from whetstone.contract.types import Contract
+from whetstone.transport import DEFAULT_URL, ENV_KEY, ENV_URL
 
 
 class Saved(Contract):

@@ -15,18 +15,26 @@ _IN_PROGRESS = 409  # with Retry-After: the same request is being carried out
 def repeated(send: Callable[[], httpx.Response], method: str) -> httpx.Response:
     """The first answer that is not about a passing trouble, else the last one. Raises httpx.TransportError."""
     for pause in PAUSES:
-        wait = pause * (1 + random.random() / 2)  # noqa: S311 - spreads callers, protects nothing
         try:
             answer = send()
         except httpx.TransportError as error:
-            if not _may_repeat(method, error):
+            wait = pause_after(error, method, pause)
+            if wait is None:
                 raise
         else:
-            if not _is_passing(answer):
+            wait = pause_after(answer, method, pause)
+            if wait is None:
                 return answer
-            wait = max(wait, _asked_for(answer))
         time.sleep(wait)
     return send()
+
+
+def pause_after(outcome: httpx.Response | httpx.TransportError, method: str, pause: float) -> float | None:
+    """Seconds until the next try; None where this was the last."""
+    wait = pause * (1 + random.random() / 2)  # noqa: S311 - spreads callers, protects nothing
+    if isinstance(outcome, httpx.TransportError):
+        return wait if _may_repeat(method, outcome) else None
+    return max(wait, _asked_for(outcome)) if _is_passing(outcome) else None
 
 
 def _may_repeat(method: str, error: httpx.TransportError) -> bool:

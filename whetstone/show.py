@@ -16,7 +16,6 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from whetstone.client import OnBytes, OnEvent
 from whetstone.contract.estimates import Basis, JobEstimate
 from whetstone.contract.jobs import EventKind, JobEvent, StepKind
 from whetstone.contract.presets import Domain
@@ -31,6 +30,8 @@ from whetstone.contract.reports import (
     VerdictKind,
 )
 from whetstone.contract.tuning import Study
+from whetstone.following import OnEvent
+from whetstone.transport import OnBytes
 
 COLOURS = {
     VerdictKind.IMPROVED: "green",

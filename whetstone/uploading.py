@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from whetstone.contract.uploads import PartLink, UploadCreate, UploadParts, UploadRead, UploadState
 from whetstone.errors import Unreachable
 from whetstone.repeating import repeated
+from whetstone.transport import OnBytes
 
 if TYPE_CHECKING:
     from whetstone.client import Client
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 AT_ONCE = 4
 CHUNK = 2**20
 TIMEOUT = httpx.Timeout(120, connect=5)
-
-OnBytes = Callable[[int], None]
 
 
 class PartRefused(Unreachable):

@@ -1,4 +1,4 @@
-from whetstone.sse import read_events
+from whetstone.sse import Events
 
 
 def test_events_are_read_and_pings_passed_over() -> None:
@@ -14,4 +14,5 @@ def test_events_are_read_and_pings_passed_over() -> None:
         "",
         "data: cut off",
     ]
-    assert list(read_events(lines)) == ['{"a": 1}', "first\nsecond"]
+    events = Events()
+    assert [told for line in lines if (told := events.take(line)) is not None] == ['{"a": 1}', "first\nsecond"]

@@ -1,0 +1,82 @@
+"""Written by `python -m scripts.async_client` from whetstone/members.py: change that."""
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from whetstone.contract.identity import Role, Scope
+from whetstone.contract.keys import ApiKeyCreate, ApiKeyCreated, ApiKeyRead, RotateKey
+from whetstone.contract.members import InvitationCreate, InvitationCreated, InvitationRead, MemberChange, MemberRead
+from whetstone.members import _INVITATIONS, _KEYS, _MEMBERS
+
+if TYPE_CHECKING:
+    from whetstone.aio.client import AsyncClient
+
+
+class Keys:
+    """API keys: what programs show to be let in."""
+
+    def __init__(self, client: "AsyncClient") -> None:
+        self._client = client
+
+    async def create(
+        self, name: str, scopes: frozenset[Scope] | None = None, expires_in_days: int | None = None
+    ) -> ApiKeyCreated:
+        """May do whatever you may, unless `scopes` says less. Keep the answer's `secret`: it is shown this once."""
+        body = ApiKeyCreate(name=name, scopes=scopes, expires_in_days=expires_in_days)
+        return ApiKeyCreated.model_validate_json((await self._client.request("POST", _KEYS, body)).content)
+
+    def list(self, prefix: str | None = None) -> AsyncIterator[ApiKeyRead]:
+        """Your own, for an admin everyone's; newest first."""
+        return self._client.pages(_KEYS, ApiKeyRead, **{} if prefix is None else {"prefix": prefix})
+
+    async def rotate(self, key_id: str, overlap_hours: float = 24) -> ApiKeyCreated:
+        """A new key like an old one of yours, which stays good for so many hours."""
+        answer = await self._client.request("POST", f"{_KEYS}/{key_id}/rotate", RotateKey(overlap_hours=overlap_hours))
+        return ApiKeyCreated.model_validate_json(answer.content)
+
+    async def revoke(self, key_id: str) -> None:
+        await self._client.request("DELETE", f"{_KEYS}/{key_id}")
+
+
+class Members:
+    """Who belongs to the tenant."""
+
+    def __init__(self, client: "AsyncClient") -> None:
+        self._client = client
+
+    def list(self) -> AsyncIterator[MemberRead]:
+        return self._client.pages(_MEMBERS, MemberRead)
+
+    async def get(self, user_id: str) -> MemberRead:
+        return MemberRead.model_validate_json((await self._client.request("GET", f"{_MEMBERS}/{user_id}")).content)
+
+    async def change(self, user_id: str, role: Role) -> MemberRead:
+        answer = await self._client.request("PATCH", f"{_MEMBERS}/{user_id}", MemberChange(role=role))
+        return MemberRead.model_validate_json(answer.content)
+
+    async def remove(self, user_id: str) -> None:
+        """Their keys and sessions end at once."""
+        await self._client.request("DELETE", f"{_MEMBERS}/{user_id}")
+
+    async def remove_second_factor(self, user_id: str) -> None:
+        """For a member who has lost it; the member's sessions end."""
+        await self._client.request("DELETE", f"{_MEMBERS}/{user_id}/second-factor")
+
+
+class Invitations:
+    """Who may join the tenant."""
+
+    def __init__(self, client: "AsyncClient") -> None:
+        self._client = client
+
+    async def create(self, email: str, role: Role = Role.MEMBER) -> InvitationCreated:
+        """A link is sent to the address. The answer's `token`, shown this once, does the same."""
+        body = InvitationCreate(email=email, role=role)
+        return InvitationCreated.model_validate_json((await self._client.request("POST", _INVITATIONS, body)).content)
+
+    def list(self) -> AsyncIterator[InvitationRead]:
+        """Those that nobody has taken up yet."""
+        return self._client.pages(_INVITATIONS, InvitationRead)
+
+    async def take_back(self, invitation_id: str) -> None:
+        await self._client.request("DELETE", f"{_INVITATIONS}/{invitation_id}")
