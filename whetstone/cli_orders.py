@@ -15,7 +15,7 @@ from whetstone.contract.jobs import JobRead
 from whetstone.contract.reports import Estimate
 from whetstone.contract.templates import JobTemplate, Overrides, TemplateChange, TemplateCreate, TemplateUse
 from whetstone.ordering import DataOption, ModelOption, TargetOption, dataset_given, model_given
-from whetstone.printing import AsJson, out, print_all, print_row
+from whetstone.printing import AsJson, out, print_all, print_done, print_row
 
 templates = typer.Typer(no_args_is_help=True, help="Orders that have a name, without model and data.")
 
@@ -91,7 +91,7 @@ def list_templates(as_json: AsJson = False) -> None:
 
 
 @templates.command("show")
-def show_template(template: TemplateArgument) -> None:
+def show_template(template: TemplateArgument, as_json: AsJson = True) -> None:  # noqa: ARG001 - always JSON
     """One template, as JSON."""
     with config.connect() as client:
         typer.echo(client.templates.get(_template(client, template)).model_dump_json(indent=2))
@@ -114,10 +114,11 @@ def change_template(
 
 
 @templates.command("delete")
-def delete_template(template: TemplateArgument) -> None:
+def delete_template(template: TemplateArgument, as_json: AsJson = False) -> None:
     """Delete a template; jobs that were ordered by it stay as they are."""
     with config.connect() as client:
         client.templates.delete(_template(client, template))
+    print_done({"deleted": template}, "", as_json)
 
 
 @templates.command("run")

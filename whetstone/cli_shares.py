@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from whetstone import config
-from whetstone.printing import AsJson, print_all, print_row
+from whetstone.printing import AsJson, print_all, print_done, print_row
 
 app = typer.Typer(no_args_is_help=True, help="Links by which anyone may look at a job's report.")
 
@@ -33,7 +33,10 @@ def list_shares(job: JobArgument, as_json: AsJson = False) -> None:
 
 
 @app.command("revoke")
-def revoke_share(share: Annotated[str, typer.Argument(metavar="SHARE", help="the link's id, shr_…")]) -> None:
+def revoke_share(
+    share: Annotated[str, typer.Argument(metavar="SHARE", help="the link's id, shr_…")], as_json: AsJson = False
+) -> None:
     """End a link at once."""
     with config.connect() as client:
         client.shares.revoke(share)
+    print_done({"revoked": share}, "", as_json)
