@@ -5,8 +5,10 @@ from fastapi import APIRouter
 from app.artifacts.endpoints import router as artifacts
 from app.audit.endpoints import router as audit
 from app.checks.endpoints import router as checks
+from app.closing.endpoints import router as closing
 from app.core.health import router as health
 from app.datasets.endpoints import router as datasets
+from app.export.endpoints import router as export
 from app.fleet.endpoints import router as worker_protocol
 from app.fleet.endpoints import targets_router as targets
 from app.identity.endpoints import router as identity
@@ -21,6 +23,7 @@ from app.oidc.endpoints import router as oidc
 from app.pages.endpoints import router as pages
 from app.provenance.endpoints import router as provenance
 from app.resets.endpoints import router as resets
+from app.retention.endpoints import router as retention
 from app.shares.endpoints import router as shares
 from app.templates.endpoints import router as templates
 from app.uploads.endpoints import router as uploads
@@ -50,6 +53,9 @@ ROUTERS: tuple[APIRouter, ...] = (
     resets,
     usage,
     audit,
+    retention,
+    closing,
+    export,
     health,
     pages,
 )

@@ -2,10 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 import structlog
 
 from app.artifacts import files, transfers
+from app.closing import tasks as closing_tasks
+from app.closing.broker import BrokerTraces
+from app.closing.deletion import Places
 from app.core.bell import Bell
 from app.core.broker import Broker
 from app.core.database import create_engine, sessions
@@ -18,6 +22,7 @@ from app.mail import tasks as mail_tasks
 from app.outcomes import build_fleet
 from app.resets import service as resets
 from app.resets import tasks as reset_tasks
+from app.retention import tasks as retention_tasks
 from app.settings import Settings
 from app.usage import tasks as usage_tasks
 from app.webhooks import tasks as webhook_tasks
@@ -26,6 +31,8 @@ from app.webhooks.service import guard_of
 
 CLEAN_SECONDS = 30.0
 USAGE_SECONDS = 600.0
+RETENTION_SECONDS = 1800.0
+CLOSING_SECONDS = 60.0
 log = structlog.get_logger()
 
 
@@ -36,6 +43,8 @@ async def run(settings: Settings) -> None:
     engine = create_engine(settings.database_url, settings.pool_size)
     open_session, fleet = sessions(engine), build_fleet(settings)
     bell, broker = Bell(settings.database_url), Broker(settings.broker_url)
+    links_live = timedelta(seconds=settings.limits.url_seconds)
+    places = Places(fleet.storage, BrokerTraces(settings.broker_url, fleet.signer), fleet.signing_key)
     sender = Sender(guard_of(settings.webhooks), settings.webhooks.timeout_seconds)
     sealer = Sealer(settings.secret_key.get_secret_value())
 
@@ -55,7 +64,7 @@ async def run(settings: Settings) -> None:
         async with open_session.begin() as session:
             await transfers.sweep(session)
         async with open_session.begin() as session:
-            await files.sweep(session, fleet.storage)
+            await files.sweep(session, fleet.storage, links_live)
 
     async def sweep_rows() -> None:
         async with open_session.begin() as session:
@@ -63,6 +72,12 @@ async def run(settings: Settings) -> None:
             await passwords.sweep(session)
             await resets.sweep(session)
             await webhook_tasks.sweep(session)
+
+    async def apply_retention() -> None:
+        await retention_tasks.sweep(open_session)
+
+    async def delete_tenants() -> None:
+        await closing_tasks.sweep(open_session, places, links_live)
 
     async def note_usage() -> None:
         async with open_session.begin() as session:
@@ -78,6 +93,8 @@ async def run(settings: Settings) -> None:
         tasks.create_task(_again_and_again(CLEAN_SECONDS, sweep_files))
         tasks.create_task(_again_and_again(CLEAN_SECONDS, sweep_rows))
         tasks.create_task(_again_and_again(USAGE_SECONDS, note_usage))
+        tasks.create_task(_again_and_again(RETENTION_SECONDS, apply_retention))
+        tasks.create_task(_again_and_again(CLOSING_SECONDS, delete_tenants))
 
 
 async def _again_and_again(every: float, task: Callable[[], Awaitable[None]]) -> None:

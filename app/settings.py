@@ -39,6 +39,7 @@ class LimitSettings(BaseModel):
     step_file_size: int = Field(default=20 * 2**30, gt=0)
     url_seconds: int = Field(default=24 * 3600, gt=0)
     upload_hours: float = Field(default=72, gt=0)
+    closing_days: float = Field(default=14, ge=0)
 
 
 class S3Settings(BaseModel):

@@ -2,6 +2,7 @@
 
 from app.artifacts.tables import ArtifactRow, DoomedObjectRow, FileRow, UploadRow
 from app.checks.tables import CheckRow
+from app.closing.tables import ClosingRow, ReceiptRow
 from app.core.audit import AuditRow
 from app.core.database import Base
 from app.core.outbox import OutboxRow
@@ -25,6 +26,7 @@ from app.models.tables import ModelRow
 from app.oidc.tables import ExternalIdentityRow
 from app.provenance.tables import ManifestRow, SigningKeyRow
 from app.resets.tables import PasswordResetRow, ResetRequestRow
+from app.retention.tables import RetentionRow
 from app.shares.tables import ShareRow
 from app.templates.tables import TemplateRow
 from app.tenants.tables import TenantRow
@@ -68,6 +70,9 @@ TABLES = (
     StepUsageRow,
     UsageDayRow,
     BudgetRow,
+    RetentionRow,
+    ClosingRow,
+    ReceiptRow,
     WebhookRow,
     EventRow,
     DeliveryRow,

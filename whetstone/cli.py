@@ -21,7 +21,9 @@ from whetstone import (
     cli_members,
     cli_orders,
     cli_provenance,
+    cli_retention,
     cli_shares,
+    cli_tenants,
     cli_tune,
     cli_uploads,
     cli_usage,
@@ -90,6 +92,8 @@ app.add_typer(cli_members.members, name="members")
 app.add_typer(cli_members.invitations, name="invitations")
 app.add_typer(cli_audit.app, name="audit")
 app.add_typer(cli_uploads.app, name="uploads")
+app.add_typer(cli_retention.app, name="retention")
+app.add_typer(cli_tenants.app, name="tenant")
 app.add_typer(cli_usage.app, name="usage")
 app.add_typer(cli_usage.budget, name="budget")
 app.command()(cli_calibrate.calibrate)

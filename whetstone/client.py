@@ -35,8 +35,10 @@ from whetstone.listing import Filters
 from whetstone.listing import params as asked
 from whetstone.members import Invitations, Keys, Members
 from whetstone.orders import Orders
+from whetstone.retention import Retention
 from whetstone.shares import Shares
 from whetstone.templates import Templates
+from whetstone.tenants import Tenant
 from whetstone.transport import OnBytes, Transport
 from whetstone.uploading import Transfers
 from whetstone.usage import Usage
@@ -67,6 +69,8 @@ class Client(Transport):
         self.checks = Checks(self)
         self.templates = Templates(self)
         self.shares = Shares(self)
+        self.retention = Retention(self)
+        self.tenant = Tenant(self)
 
     def me(self) -> Me:
         return Me.model_validate_json(self.request("GET", "/v1/me").content)

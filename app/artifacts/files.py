@@ -52,7 +52,9 @@ async def keep(session: AsyncSession, tenant_id: TenantID, stored: Stored) -> Fi
         return await keep(session, tenant_id, stored)
     if row.key == stored.key:
         spared = await session.execute(
-            delete(DoomedObjectRow).where(DoomedObjectRow.key == stored.key).returning(DoomedObjectRow.key)
+            delete(DoomedObjectRow)
+            .where(DoomedObjectRow.key == stored.key, DoomedObjectRow.gone_at.is_(None))
+            .returning(DoomedObjectRow.key)
         )
         if row is new and spared.first() is None:  # it came so late that it is being deleted
             raise StorageUnavailable
@@ -113,13 +115,17 @@ async def release(session: AsyncSession, tenant_id: TenantID, file_id: str) -> N
     await session.execute(insert(DoomedObjectRow).values(key=row.key, due_at=datetime.now(UTC)))
 
 
-async def sweep(session: AsyncSession, storage: Storage, limit: int = 100) -> int:
-    """Delete objects that are due. Returns how many."""
-    due = select(DoomedObjectRow).where(DoomedObjectRow.due_at <= datetime.now(UTC))
+async def sweep(session: AsyncSession, storage: Storage, links_live: timedelta, limit: int = 100) -> int:
+    """Delete objects that are due, and once more when no link to them lives any more. Returns how many."""
+    now = datetime.now(UTC)
+    due = select(DoomedObjectRow).where(DoomedObjectRow.due_at <= now)
     rows = list(await session.scalars(due.limit(limit).with_for_update(skip_locked=True)))
     for row in rows:
         await storage.delete(row.key)
-        await session.delete(row)
+        if row.gone_at is None:
+            row.gone_at, row.due_at = now, now + links_live
+        else:
+            await session.delete(row)
     return len(rows)
 
 

@@ -52,13 +52,14 @@ class DoomedObjectRow(Base):
     """An object to be deleted from storage at `due_at`.
 
     Written before an upload starts and taken back in the transaction that keeps it: whatever crashes in between,
-    the bytes go.
+    the bytes go. A link may still bring back what is gone: with `gone_at` it is deleted a second time, at `due_at`.
     """
 
     __tablename__ = "doomed_objects"
 
     key: Mapped[str] = mapped_column(String(200), primary_key=True)
     due_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), index=True)
+    gone_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
 
 
 class ArtifactRow(Base):

@@ -24,7 +24,10 @@ _BODY_TELLS = "PATCH"  # says what was changed, and holds no secret
 
 
 class AuditRow(Base):
-    """`key_id` is that of an API key or of a browser's session. None of the ids is a foreign key: lines stay."""
+    """`key_id` is that of an API key or of a browser's session; without a user the service did it by itself.
+
+    None of the ids is a foreign key: lines stay.
+    """
 
     __tablename__ = "audit_entries"
     __table_args__ = (Index("ix_audit_entries_tenant_id_id", "tenant_id", "id"),)
@@ -32,7 +35,7 @@ class AuditRow(Base):
     id: Mapped[PrimaryId]
     tenant_id: Mapped[Id] = mapped_column(ForeignKey("tenants.id"))
     at: Mapped[Created]
-    user_id: Mapped[Id]
+    user_id: Mapped[Id | None]
     key_id: Mapped[Id | None]
     action: Mapped[str] = mapped_column(String(60))
     subject: Mapped[Id | None]
@@ -75,6 +78,13 @@ def write(
             request_id=request.scope["request_id"],
         )
     )
+
+
+def note(session: AsyncSession, tenant_id: str, action: str, details: Any, subject: str | None = None) -> None:
+    """Add a line for what the service did by itself, as it was told."""
+    row = AuditRow(id=new_id(Prefix.AUDIT), tenant_id=tenant_id, action=action, subject=subject, details=details)
+    row.address, row.agent, row.request_id = "service", "", ""
+    session.add(row)
 
 
 async def write_change(session: AsyncSession, request: Request, answer: Response) -> None:

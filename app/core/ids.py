@@ -27,6 +27,7 @@ class Prefix(StrEnum):
     CHECK = "chk"
     TEMPLATE = "tpl"
     SHARE = "shr"
+    RECEIPT = "rcp"
 
 
 def new_id(prefix: Prefix) -> str:

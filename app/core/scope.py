@@ -4,8 +4,8 @@ Every transaction runs as a role that owns nothing, and sees the rows of one ten
 no row at all; code that looks after all tenants says so by `any_tenant`.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,10 +15,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 
 class Role(StrEnum):
-    """The database roles that migration 0004 makes. The first sees one tenant, the second all."""
+    """The database roles that migrations make. The first sees one tenant, the second all; the third may take lines of
+    one tenant out of the audit log, and nothing else.
+    """
 
     TENANT = "whetstone_app"
     ANY_TENANT = "whetstone_any_tenant"
+    RETENTION = "whetstone_retention"
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,15 @@ def confinement() -> str:
     scope = _scope.get()
     role, tenant_id = psycopg.sql.quote(str(scope.role)), psycopg.sql.quote(scope.tenant_id)
     return f"select set_config('role', {role}, true), set_config('app.tenant_id', {tenant_id}, true)"
+
+
+@asynccontextmanager
+async def acting_as(session: AsyncSession, role: Role) -> AsyncIterator[None]:
+    """Within a transaction: with another role's rights, for the same tenant."""
+    statement = f"select set_config('role', {psycopg.sql.quote(str(role))}, true)"
+    await (await session.connection()).exec_driver_sql(statement)
+    yield
+    await confine(session)
 
 
 async def confine(session: AsyncSession) -> None:

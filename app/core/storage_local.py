@@ -118,6 +118,8 @@ class LocalStorage(Storage):
 
     async def _take_part(self, claims: dict[str, Any], chunks: AsyncIterator[bytes]) -> None:
         """Into its place in the whole, so that putting together costs nothing."""
+        if self._path(claims["key"]).exists():
+            raise WrongContent("The file is complete already.")
         done = self._piece(claims["key"], f"part-{claims['number']}")
         await asyncio.to_thread(done.unlink, missing_ok=True)
         at = claims["offset"]

@@ -1,7 +1,7 @@
 """Logging in by email address and password, with a lock-out that tells nothing about who has an account."""
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.core.errors import AppError
-from app.core.scope import any_tenant
+from app.core.scope import Role, acting_as, any_tenant
 from app.core.sealing import Sealer
 from app.core.signing import InvalidToken, Signer, Use
 from app.identity import second_factor
@@ -128,6 +128,13 @@ def password_of(email: str) -> bytes:
 def code_of(email: str) -> bytes:
     """What tries at an account's second factor are counted under."""
     return hashlib.sha256(f"code of {email.lower()}".encode()).digest()
+
+
+async def forget_any_tenant(session: AsyncSession, emails: Iterable[str]) -> None:
+    """Forget failed log-ins to these accounts."""
+    accounts = [account for email in emails for account in (password_of(email), code_of(email))]
+    async with acting_as(session, Role.ANY_TENANT):
+        await session.execute(delete(LoginFailureRow).where(LoginFailureRow.account.in_(accounts)))
 
 
 async def _count(session: AsyncSession, account: bytes) -> None:

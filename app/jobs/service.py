@@ -29,6 +29,7 @@ from app.jobs.prices import price_of, within_money
 from app.jobs.repository import JobRepository, found_page, hold_any_tenant, read_page
 from app.jobs.statistics import check_holds_samples, check_statistics
 from app.jobs.tables import JobRow
+from app.jobs.using import mark_used
 from app.models.service import ModelRepository
 from app.models.tables import ModelRow
 from app.settings import Settings
@@ -80,6 +81,7 @@ async def submit(session: AsyncSession, fleet: Fleet, caller: Principal, spec: J
     await terms.write(session, job.tenant_id, job.id, job.name, job.labels, job.kind)
     await tell(session, job, EventKind.JOB_QUEUED, job_state=JobState.QUEUED)
     inputs = original_inputs(model, dataset or None) + await _other_inputs(session, caller, spec, model)
+    await mark_used(session, caller.tenant_id, {given.file_id for given in inputs})
     await _queue_first(session, fleet, job, model, inputs, preset_of(spec, model, dataset))
     await session.flush()  # the answer shows created_at
     await session.refresh(job)

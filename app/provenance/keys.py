@@ -35,11 +35,14 @@ class SigningKey:
 
     def sign(self, statement: Statement) -> Envelope:
         payload = statement.model_dump_json(by_alias=True).encode()
-        sig = self.private.sign(signed_bytes(payload))
         return Envelope(
             payload=base64.b64encode(payload).decode(),
-            signatures=(Signature(keyid=self.keyid, sig=base64.b64encode(sig).decode()),),
+            signatures=(Signature(keyid=self.keyid, sig=self.sign_bytes(signed_bytes(payload))),),
         )
+
+    def sign_bytes(self, content: bytes) -> str:
+        """In base 64. Each kind of content must begin with a name of its own."""
+        return base64.b64encode(self.private.sign(content)).decode()
 
 
 def load(settings: Settings) -> SigningKey:

@@ -14,12 +14,17 @@ from whetstone.contract.provenance import Envelope, SigningKeyRead, Statement
 
 async def sign(session: AsyncSession, key: SigningKey, tenant_id: TenantID, statement: Statement) -> Envelope:
     """Sign, and keep what was signed with the public key that proves it."""
-    public = {"keyid": key.keyid, "public_key": key.public_pem}
-    await session.execute(insert(SigningKeyRow).values(public).on_conflict_do_nothing())
+    await publish(session, key)
     envelope, about = key.sign(statement), statement.predicate
     session.add(ManifestRow(step_id=about.step_id, tenant_id=tenant_id, job_id=about.job_id, envelope=envelope))
     await session.flush()
     return envelope
+
+
+async def publish(session: AsyncSession, key: SigningKey) -> None:
+    """Keep the public key that proves what is signed."""
+    public = {"keyid": key.keyid, "public_key": key.public_pem}
+    await session.execute(insert(SigningKeyRow).values(public).on_conflict_do_nothing())
 
 
 async def of_job(session: AsyncSession, tenant_id: TenantID, job_id: str) -> dict[str, Envelope]:

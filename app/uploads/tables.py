@@ -1,7 +1,8 @@
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, String
+from sqlalchemy import DateTime, ForeignKey, String
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column, relationship
 
@@ -21,6 +22,7 @@ class UploadedColumns:
     state: Mapped[str] = mapped_column(String(20))
     failure: Mapped[Failure | None] = mapped_column(Json(Failure))
     created_at: Mapped[Created]
+    last_used_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     file_id: Mapped[Id] = mapped_column(ForeignKey("files.id"), index=True)
 
     @property

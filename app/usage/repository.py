@@ -107,12 +107,17 @@ async def hold_tenant(session: AsyncSession, tenant_id: TenantID) -> None:
 
 
 async def add_requests_any_tenant(session: AsyncSession, counts: Iterable[tuple[str, date, int]]) -> None:
+    """What a tenant asked for that has been deleted since is not written down."""
+    found = sorted(counts)  # in one order everywhere, or two processes could wait for each other
+    wanted = select(TenantRow.id).where(TenantRow.id.in_({tenant_id for tenant_id, _, _ in found}))
+    there = set(await session.scalars(wanted))
     rows = [
         {"tenant_id": tenant_id, "day": day, "requests": count, "storage_bytes": 0}
-        for tenant_id, day, count in sorted(
-            counts
-        )  # in one order everywhere, or two processes could wait for each other
+        for tenant_id, day, count in found
+        if tenant_id in there
     ]
+    if not rows:
+        return
     query = insert(UsageDayRow)
     more = {"requests": UsageDayRow.requests + query.excluded.requests}
     await session.execute(query.on_conflict_do_update(index_elements=["tenant_id", "day"], set_=more), rows)

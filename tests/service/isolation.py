@@ -35,6 +35,7 @@ OPEN = {
     "GET /healthz",
     "GET /readyz",
     "GET /v1/signing-keys",
+    "GET /v1/deletion-receipts/{receipt_id}",
     "POST /v1/login",
     "POST /v1/login/second-factor",
     "POST /v1/sessions",
@@ -61,11 +62,13 @@ _NO_RESTRICTED_KEY = {
     "POST /v1/me/second-factor/disable",
     "DELETE /v1/sessions",
     "DELETE /v1/sessions/{session_id}",
+    "POST /v1/tenant/closing",
+    "DELETE /v1/tenant/closing",
 }
 _WRITERS_READ = {"GET /v1/uploads/{upload_id}/parts"}  # it hands out links to write by
 _ESTIMATE = "POST /v1/jobs/estimate"  # reads only, whatever its method
 _ADMINS = ("/v1/usage/budget", "/v1/webhooks", "/v1/deliveries", "/v1/members", "/v1/invitations")
-_ONLY_ADMINS_READ = ("/v1/invitations", "/v1/audit")
+_ONLY_ADMINS_READ = ("/v1/invitations", "/v1/audit", "/v1/retention", "/v1/tenant/export")
 _WORKER = "/v1/worker/"
 _LINK = "/v1/files/{token}"
 _SHARED = "/v1/shared/"
@@ -355,6 +358,9 @@ _BODIES: dict[str, dict[str, Any]] = {
     "PATCH /v1/members/{user_id}": {"role": "owner"},
     "POST /v1/invitations": {"email": "someone@example.com"},
     "PUT /v1/usage/budget": {"measure": "minutes", "monthly": 10},
+    "PUT /v1/retention": {"jobs_days": 30},
+    "POST /v1/retention/preview": {"jobs_days": 1},
+    "POST /v1/tenant/closing": {"name": "test"},
     "PUT /v1/me/password": {"old": "wrong password", "new": "another password"},
     "PUT /v1/me/second-factor": {"password": "wrong password"},
     "POST /v1/me/second-factor/confirm": {"code": "123456"},

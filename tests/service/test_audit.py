@@ -22,7 +22,7 @@ from whetstone.contract.models import ModelRead
 from whetstone.contract.webhooks import WebhookChange
 from whetstone.errors import ApiError, Forbidden
 
-READS = "POST /v1/jobs/estimate"
+READS = {"POST /v1/jobs/estimate", "POST /v1/retention/preview"}
 NOT_A_TENANTS = ("/v1/worker/", "/v1/files/")
 UPLOADS = {"POST /v1/models", "POST /v1/datasets"}
 
@@ -57,7 +57,7 @@ def test_every_route_that_changes_something_leaves_one_line(bare: Running) -> No
         for door in sorted(tried, key=lambda door: door.method == "DELETE"):
             before = lines_of(bare, estate.tenant_id)
             answer = carry_out(http, door, ids)
-            changed = answer.is_success and str(door) != READS
+            changed = answer.is_success and str(door) not in READS
             assert lines_of(bare, estate.tenant_id) - before == changed, f"{door} answered {answer.status_code}"
             done |= {str(door)} if changed else set()
     assert len(done) >= 15, done

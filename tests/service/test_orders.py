@@ -11,9 +11,9 @@ from tests.service.actors import Guest, new_tenant
 from tests.service.test_checks import done_job
 from whetstone.client import Client
 from whetstone.contract.jobs import Budget, JobRead, Objective, Recipe
+from whetstone.contract.labels import ResourceChange
 from whetstone.contract.models import ModelRead
 from whetstone.contract.passes import Simplify
-from whetstone.contract.resource_labels import ResourceChange
 from whetstone.contract.search import Search
 from whetstone.contract.targets import Target
 from whetstone.contract.templates import JobTemplate, Overrides, TemplateChange, TemplateCreate, TemplateUse

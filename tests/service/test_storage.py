@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ async def chunked(content: bytes, size: int = 100_000) -> AsyncIterator[bytes]:
         yield content[at : at + size]
 
 
-def swept(house: Running, storage: Storage, tenant_id: str) -> list[str]:
+def swept(house: Running, storage: Storage, tenant_id: str, links_live: timedelta = timedelta()) -> list[str]:
     """What is left of a tenant's objects once everything that is due has been deleted."""
 
     async def sweep() -> list[str]:
@@ -99,8 +100,9 @@ def swept(house: Running, storage: Storage, tenant_id: str) -> list[str]:
         with any_tenant():
             async with sessions(engine).begin() as session:
                 await transfers.sweep(session)
-            async with sessions(engine).begin() as session:
-                await files.sweep(session, storage, limit=10_000)
+            for _ in range(2):
+                async with sessions(engine).begin() as session:
+                    await files.sweep(session, storage, links_live, limit=10_000)
         await engine.dispose()
         return [key async for key in storage.keys(f"{tenant_id}/")]
 
@@ -247,6 +249,18 @@ def test_abandoned_uploads_expire_with_their_parts(
     assert swept(house, storage, tenant_id) == []
     with pytest.raises(NotFound):
         client.uploads.get(begun.id)
+    assert query(house, "select 1 from doomed_objects where starts_with(key, %s)", tenant_id) == []
+
+
+def test_what_a_link_brings_back_goes_again(client: Client, house: Running, storage: Storage) -> None:
+    begun, tenant_id = client.uploads.begin(5, hashlib.sha256(b"bytes").hexdigest()), client.me().tenant_id
+    (link,) = client.uploads.missing(begun.id)
+    client.uploads.abort(begun.id)
+    assert swept(house, storage, tenant_id, links_live=timedelta(days=1)) == []
+    assert put(link, b"bytes").is_success  # the link lives on
+    assert len(swept(house, storage, tenant_id)) == 1  # not due for a second time
+    query(house, "update doomed_objects set due_at = now() where starts_with(key, %s)", tenant_id)
+    assert swept(house, storage, tenant_id) == []
     assert query(house, "select 1 from doomed_objects where starts_with(key, %s)", tenant_id) == []
 
 

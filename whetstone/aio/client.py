@@ -12,8 +12,10 @@ from whetstone.aio.checks import Checks
 from whetstone.aio.following import Following
 from whetstone.aio.members import Invitations, Keys, Members
 from whetstone.aio.orders import Orders
+from whetstone.aio.retention import Retention
 from whetstone.aio.shares import Shares
 from whetstone.aio.templates import Templates
+from whetstone.aio.tenants import Tenant
 from whetstone.aio.transport import AsyncTransport
 from whetstone.aio.uploading import Transfers
 from whetstone.aio.usage import Usage
@@ -58,6 +60,8 @@ class AsyncClient(AsyncTransport):
         self.checks = Checks(self)
         self.templates = Templates(self)
         self.shares = Shares(self)
+        self.retention = Retention(self)
+        self.tenant = Tenant(self)
 
     async def me(self) -> Me:
         return Me.model_validate_json((await self.request("GET", "/v1/me")).content)

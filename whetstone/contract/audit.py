@@ -12,11 +12,12 @@ class AuditEntry(Contract):
 
     `action` is the operation's name (`submit_job`), `subject` the id of what was changed or made, `details` what a
     change of settings named. `key_id` is the API key's id, or the browser session's; none for a login by password.
+    Without a `user_id` the service did it by itself, such as applying rules of retention.
     """
 
     id: AuditRef
     at: datetime
-    user_id: UserRef
+    user_id: UserRef | None
     key_id: str | None
     action: str
     subject: str | None

@@ -84,6 +84,7 @@ OPEN = (
     "/v1/password-resets/confirm",
     "/v1/files/{token}",
     "/v1/signing-keys",
+    "/v1/deletion-receipts/{receipt_id}",
 )
 SHARED = "/v1/shared/"
 
