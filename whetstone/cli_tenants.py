@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from whetstone import config
-from whetstone.printing import AsJson, out, print_row
+from whetstone.printing import AsJson, print_done, print_row
 
 app = typer.Typer(no_args_is_help=True, help="The tenant itself: all that it has, and the end of it.")
 
@@ -21,10 +21,13 @@ def show_tenant(as_json: AsJson = False) -> None:
 
 
 @app.command("export")
-def export_tenant(file: Annotated[Path, typer.Argument(dir_okay=False, help="where to write the zip file")]) -> None:
+def export_tenant(
+    file: Annotated[Path, typer.Argument(dir_okay=False, help="where to write the zip file")], as_json: AsJson = False
+) -> None:
     """Everything the tenant has: JSON Lines, and a link to each file."""
     with config.connect() as client:
-        out.print(f"Written to {client.tenant.export(file)}.", highlight=False)
+        written = str(client.tenant.export(file))
+    print_done({"file": written}, f"Written to {written}.", as_json)
 
 
 @app.command("close")
@@ -39,8 +42,8 @@ def close_tenant(
 
 
 @app.command("keep")
-def keep_tenant() -> None:
+def keep_tenant(as_json: AsJson = False) -> None:
     """Call the deletion off."""
     with config.connect() as client:
         client.tenant.keep()
-    out.print("The tenant stays.")
+    print_done({"tenant": "kept"}, "The tenant stays.", as_json)
