@@ -24,6 +24,7 @@ from app.pages.endpoints import router as pages
 from app.provenance.endpoints import router as provenance
 from app.resets.endpoints import router as resets
 from app.retention.endpoints import router as retention
+from app.service_accounts.endpoints import router as service_accounts
 from app.shares.endpoints import router as shares
 from app.templates.endpoints import router as templates
 from app.uploads.endpoints import router as uploads
@@ -49,6 +50,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     browser_sessions,
     oidc,
     keys,
+    service_accounts,
     members,
     resets,
     usage,

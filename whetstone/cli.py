@@ -22,6 +22,7 @@ from whetstone import (
     cli_orders,
     cli_provenance,
     cli_retention,
+    cli_service_accounts,
     cli_shares,
     cli_tenants,
     cli_tune,
@@ -90,6 +91,7 @@ app.add_typer(cli_account.app, name="account")
 app.add_typer(cli_members.keys, name="keys")
 app.add_typer(cli_members.members, name="members")
 app.add_typer(cli_members.invitations, name="invitations")
+app.add_typer(cli_service_accounts.app, name="service-accounts")
 app.add_typer(cli_audit.app, name="audit")
 app.add_typer(cli_uploads.app, name="uploads")
 app.add_typer(cli_retention.app, name="retention")

@@ -7,8 +7,7 @@ import typer
 from whetstone import config
 from whetstone.accounts import join
 from whetstone.contract.identity import Role, Scope
-from whetstone.contract.keys import ApiKeyCreated
-from whetstone.printing import AsJson, print_all, print_done, print_row
+from whetstone.printing import AsJson, print_all, print_done, print_key, print_row
 from whetstone.transport import DEFAULT_URL
 
 keys = typer.Typer(no_args_is_help=True, help="API keys for programs.")
@@ -29,16 +28,20 @@ def create_key(
 ) -> None:
     """Make a key, printed this once."""
     with config.connect() as client:
-        _print_key(client.keys.create(name, frozenset(scope) if scope else None, days), as_json)
+        print_key(client.keys.create(name, frozenset(scope) if scope else None, days), as_json)
 
 
 @keys.command("list")
 def list_keys(
-    prefix: Annotated[str | None, typer.Option(help="only keys that begin so")] = None, as_json: AsJson = False
+    prefix: Annotated[str | None, typer.Option(help="only keys that begin so")] = None,
+    user: Annotated[str | None, typer.Option(help="only keys of this member or service account, usr_…")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Your keys, for an admin everyone's; newest first."""
     with config.connect() as client:
-        print_all(client.keys.list(prefix), ("id", "name", "prefix", "scopes", "expires_at", "last_used_at"), as_json)
+        print_all(
+            client.keys.list(prefix, user), ("id", "name", "prefix", "scopes", "expires_at", "last_used_at"), as_json
+        )
 
 
 @keys.command("rotate")
@@ -49,7 +52,7 @@ def rotate_key(
 ) -> None:
     """Make a new key like an old one, printed this once."""
     with config.connect() as client:
-        _print_key(client.keys.rotate(key, overlap_hours), as_json)
+        print_key(client.keys.rotate(key, overlap_hours), as_json)
 
 
 @keys.command("revoke")
@@ -58,10 +61,6 @@ def revoke_key(key: Key, as_json: AsJson = False) -> None:
     with config.connect() as client:
         client.keys.revoke(key)
     print_done({"revoked": key}, "", as_json)
-
-
-def _print_key(made: ApiKeyCreated, as_json: bool) -> None:
-    print_row(made, f"{made.id}  {made.name}\n{made.secret}", as_json)
 
 
 @members.command("list")

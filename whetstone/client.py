@@ -36,6 +36,7 @@ from whetstone.listing import params as asked
 from whetstone.members import Invitations, Keys, Members
 from whetstone.orders import Orders
 from whetstone.retention import Retention
+from whetstone.service_accounts import ServiceAccounts
 from whetstone.shares import Shares
 from whetstone.templates import Templates
 from whetstone.tenants import Tenant
@@ -63,6 +64,7 @@ class Client(Transport):
         self.account = Account(self)
         self.keys = Keys(self)
         self.members = Members(self)
+        self.service_accounts = ServiceAccounts(self)
         self.invitations = Invitations(self)
         self.audit = Audit(self)
         self.usage = Usage(self)

@@ -32,12 +32,13 @@ class Keys:
         body = ApiKeyCreate(name=name, scopes=scopes, expires_in_days=expires_in_days)
         return ApiKeyCreated.model_validate_json(self._client.request("POST", _KEYS, body).content)
 
-    def list(self, prefix: str | None = None) -> Iterator[ApiKeyRead]:
+    def list(self, prefix: str | None = None, user_id: str | None = None) -> Iterator[ApiKeyRead]:
         """Your own, for an admin everyone's; newest first."""
-        return self._client.pages(_KEYS, ApiKeyRead, **({} if prefix is None else {"prefix": prefix}))
+        wanted = {"prefix": prefix, "user_id": user_id}
+        return self._client.pages(_KEYS, ApiKeyRead, **{name: value for name, value in wanted.items() if value})
 
     def rotate(self, key_id: str, overlap_hours: float = 24) -> ApiKeyCreated:
-        """A new key like an old one of yours, which stays good for so many hours."""
+        """A new key like an old one of yours, or of a service account; the old one stays good for so many hours."""
         answer = self._client.request("POST", f"{_KEYS}/{key_id}/rotate", RotateKey(overlap_hours=overlap_hours))
         return ApiKeyCreated.model_validate_json(answer.content)
 

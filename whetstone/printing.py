@@ -9,6 +9,8 @@ from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
 
+from whetstone.contract.keys import ApiKeyCreated
+
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 out = Console()
@@ -27,6 +29,10 @@ def print_done(what: dict[str, str], line: str, as_json: bool) -> None:
         typer.echo(json.dumps(what, indent=2))
     elif line:
         out.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def print_key(made: ApiKeyCreated, as_json: bool) -> None:
+    print_row(made, f"{made.id}  {made.name}\n{made.secret}", as_json)
 
 
 def print_all(rows: Iterable[BaseModel], fields: tuple[str, ...], as_json: bool) -> None:

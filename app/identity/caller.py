@@ -81,6 +81,13 @@ async def _unrestricted(caller: Annotated[Principal, Depends(_any)]) -> Principa
     return caller
 
 
+async def _unrestricted_admin(caller: Annotated[Principal, Depends(_unrestricted)]) -> Principal:
+    """Whoever makes a key for another account gets to know it."""
+    if Scope.ADMIN not in caller.scopes:
+        raise Forbidden(f"This needs the scope `{Scope.ADMIN}`.")
+    return caller
+
+
 def _with(scope: Scope) -> Callable[..., Awaitable[Principal]]:
     async def read_caller(caller: Annotated[Principal, Depends(_any)]) -> Principal:
         if scope not in caller.scopes:
@@ -95,3 +102,4 @@ Writer = Annotated[Principal, Depends(_with(Scope.WRITE))]
 Admin = Annotated[Principal, Depends(_with(Scope.ADMIN))]
 Anyone = Annotated[Principal, Depends(_any)]
 Oneself = Annotated[Principal, Depends(_unrestricted)]
+Keymaker = Annotated[Principal, Depends(_unrestricted_admin)]

@@ -25,7 +25,7 @@ from whetstone.contract.identity import Login, Role
 from whetstone.contract.keys import ApiKeyCreate, ApiKeyCreated, ApiKeyRead, RotateKey
 from whetstone.contract.pages import Page
 from whetstone.contract.second_factor import LoginCode
-from whetstone.contract.types import KeyRef
+from whetstone.contract.types import KeyRef, UserRef
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"], route_class=Route)
 login_router = APIRouter(prefix="/v1", tags=["identity"])
@@ -76,9 +76,10 @@ async def list_keys(
     session: Session,
     paging: Paging,
     prefix: Annotated[str | None, Query(max_length=20, description="only keys that begin so")] = None,
+    user_id: Annotated[UserRef | None, Query(description="only keys of this member or service account")] = None,
 ) -> Page[ApiKeyRead]:
     """One's own API keys, for an admin everyone's; newest first."""
-    rows, cursor = await KeyRepository(session, caller.tenant_id).page_for(caller, prefix, paging)
+    rows, cursor = await KeyRepository(session, caller.tenant_id).page_for(caller, prefix, user_id, paging)
     return Page(items=tuple(service.read(key, role) for key, role in rows), next_cursor=cursor)
 
 
@@ -89,7 +90,9 @@ async def list_keys(
     responses=problems(*GUARDED, *ONCE_ERRORS, KeyNotFound),
 )
 async def rotate_key(key_id: KeyRef, wanted: RotateKey, caller: Anyone, session: Session) -> ApiKeyCreated:
-    """Make a new key like one's old one. The old one stays good for a while, so that programs can change over."""
+    """Make a new key like one's old one, or as an admin like a service account's. The old one stays good for a while,
+    so that programs can change over.
+    """
     return await service.rotate(session, caller, key_id, timedelta(hours=wanted.overlap_hours))
 
 

@@ -21,12 +21,14 @@ class KeyRepository(TenantRepository[ApiKeyRow]):
         return super().query().where(ApiKeyRow.revoked_at.is_(None))
 
     async def page_for(
-        self, caller: Principal, prefix: str | None, cursor: Cursor
+        self, caller: Principal, prefix: str | None, user_id: str | None, cursor: Cursor
     ) -> tuple[list[tuple[ApiKeyRow, Role]], str | None]:
         """The keys that the caller may see, each with the role of its user."""
         query = self.query().options(joinedload(ApiKeyRow.user, innerjoin=True))
         if Scope.ADMIN not in caller.scopes:
             query = query.where(ApiKeyRow.user_id == caller.user_id)
+        if user_id is not None:
+            query = query.where(ApiKeyRow.user_id == user_id)
         if prefix is not None:
             query = query.where(ApiKeyRow.prefix.startswith(prefix, autoescape=True))
         page = await self.page(cursor, query)

@@ -9,7 +9,7 @@ from app.core.errors import AppError
 from app.core.ids import Prefix, new_id
 from app.core.tenancy import Principal, TenantID
 from app.identity.secrets import digest, new_secret
-from app.identity.tables import ApiKeyRow
+from app.identity.tables import ApiKeyRow, ServiceAccountRow
 from app.keys.repository import KeyNotFound, KeyRepository
 from whetstone.contract.identity import Role, Scope
 from whetstone.contract.keys import ApiKeyCreate, ApiKeyCreated, ApiKeyRead
@@ -78,15 +78,26 @@ async def revoke(session: AsyncSession, caller: Principal, key_id: str) -> None:
 
 
 async def rotate(session: AsyncSession, caller: Principal, key_id: str, overlap: timedelta) -> ApiKeyCreated:
-    """A new key like the one that asks or another of the caller's, which ends after `overlap`. Raises KeyNotFound."""
+    """A new key like the one that asks, another of the caller's, or for an admin one of a service account; the old one
+    ends after `overlap`. Raises KeyNotFound.
+    """
     old = await KeyRepository(session, caller.tenant_id).get(key_id, for_update=True)
     # Whoever rotates a key gets to know the new one.
-    if old.user_id != caller.user_id or (caller.restricted and old.id != caller.key_id):
+    if caller.restricted and old.id != caller.key_id:
         raise KeyNotFound
+    role = caller.role if old.user_id == caller.user_id else await _role_of_program(session, caller, old.user_id)
     made = await create_key(session, caller.tenant_id, old.user_id, old.name, old.scopes, old.expires_at)
     end = datetime.now(UTC) + overlap
     old.expires_at = end if old.expires_at is None else min(old.expires_at, end)
-    return created(made, caller.role)
+    return created(made, role)
+
+
+async def _role_of_program(session: AsyncSession, caller: Principal, account_id: str) -> Role:
+    """Raises KeyNotFound for a person, whose keys are nobody else's to know, and where the caller is no admin."""
+    account = await session.get(ServiceAccountRow, account_id)
+    if account is None or Scope.ADMIN not in caller.scopes:
+        raise KeyNotFound
+    return Role(account.role)
 
 
 def _effective(row: ApiKeyRow, role: Role) -> frozenset[Scope]:

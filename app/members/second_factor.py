@@ -54,7 +54,7 @@ async def confirm_second_factor(
     settings: SettingsDep,
 ) -> RecoveryCodes:
     """Switch it on with a first code. The answer has recovery codes, this once; every session but this one ends."""
-    user = await MemberRepository(session, caller.tenant_id).get(caller.user_id)
+    user = await service.oneself(session, caller)
     async with counted(sessions, code_of(user.email)):
         codes = await second_factor.confirm(session, sealer, user.id, wanted.code)
     await service.tell_second_factor(session, sealer, user, on=True)
@@ -67,7 +67,7 @@ async def renew_recovery_codes(
     wanted: SecondFactorCode, caller: Oneself, session: Session, sessions: SessionsDep, sealer: SealerDep
 ) -> RecoveryCodes:
     """New recovery codes, shown this once, for one of the app's codes or a recovery code. The old ones end."""
-    user = await MemberRepository(session, caller.tenant_id).get(caller.user_id)
+    user = await service.oneself(session, caller)
     async with counted(sessions, code_of(user.email)):
         return RecoveryCodes(codes=await second_factor.renew_recovery_codes(session, sealer, user.id, wanted.code))
 

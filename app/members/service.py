@@ -18,7 +18,7 @@ from app.identity.tables import InvitationRow, SessionRow, UserRow
 from app.mail import service as mail
 from app.mail.service import Letter
 from app.members import letters
-from app.members.repository import INVITED_FOR, MemberRepository, SessionRepository, invited_any_tenant
+from app.members.repository import INVITED_FOR, MemberNotFound, MemberRepository, SessionRepository, invited_any_tenant
 from whetstone.contract.identity import Role
 from whetstone.contract.members import (
     InvitationAccept,
@@ -111,11 +111,19 @@ async def accept(session: AsyncSession, wanted: InvitationAccept) -> UserRow:
     return user
 
 
+async def oneself(session: AsyncSession, caller: Principal) -> UserRow:
+    """The caller, locked. Raises Forbidden for a service account."""
+    try:
+        return await MemberRepository(session, caller.tenant_id).get(caller.user_id, for_update=True)
+    except MemberNotFound as error:
+        raise Forbidden("A service account has neither a password nor a second factor.") from error
+
+
 async def reauthenticate(
     session: AsyncSession, sessions: async_sessionmaker[AsyncSession], caller: Principal, password: SecretStr
 ) -> UserRow:
     """The caller, locked, who has shown the password again. Raises WrongLogin, LockedOut."""
-    user = await MemberRepository(session, caller.tenant_id).get(caller.user_id, for_update=True)
+    user = await oneself(session, caller)
     async with counted(sessions, password_of(user.email)):
         if not matches(password.get_secret_value(), user.password_hash):
             raise WrongLogin

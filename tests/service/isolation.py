@@ -56,6 +56,7 @@ _ANY_KEY = {
 _NO_RESTRICTED_KEY = {
     "POST /v1/keys",
     "PUT /v1/me/password",
+    "POST /v1/service-accounts/{account_id}/keys",
     "PUT /v1/me/second-factor",
     "POST /v1/me/second-factor/confirm",
     "POST /v1/me/second-factor/recovery-codes",
@@ -67,7 +68,14 @@ _NO_RESTRICTED_KEY = {
 }
 _WRITERS_READ = {"GET /v1/uploads/{upload_id}/parts"}  # it hands out links to write by
 _ESTIMATE = "POST /v1/jobs/estimate"  # reads only, whatever its method
-_ADMINS = ("/v1/usage/budget", "/v1/webhooks", "/v1/deliveries", "/v1/members", "/v1/invitations")
+_ADMINS = (
+    "/v1/usage/budget",
+    "/v1/webhooks",
+    "/v1/deliveries",
+    "/v1/members",
+    "/v1/invitations",
+    "/v1/service-accounts",
+)
 _ONLY_ADMINS_READ = ("/v1/invitations", "/v1/audit", "/v1/retention", "/v1/tenant/export")
 _WORKER = "/v1/worker/"
 _LINK = "/v1/files/{token}"
@@ -147,6 +155,7 @@ def settle(service: Running, client: Client, folder: Path) -> Estate:
         "user_id": me.id,
         "invitation_id": client.invitations.create(f"{MARK}@example.com").id,
         "session_id": session["id"],
+        "account_id": client.service_accounts.create(MARK).id,
         "upload_id": client.uploads.begin(len(MARK), "0" * 64).id,
         "entry_id": next(client.audit.list(subject=job.id)).id,
         "check_id": new_id(Prefix.CHECK),
@@ -354,6 +363,9 @@ _BODIES: dict[str, dict[str, Any]] = {
     "PATCH /v1/webhooks/{webhook_id}": {"description": "taken"},
     "POST /v1/webhooks/{webhook_id}/rotate-secret": {"overlap_hours": 0},
     "POST /v1/keys": {"name": "mine"},
+    "POST /v1/service-accounts": {"name": "mine"},
+    "PATCH /v1/service-accounts/{account_id}": {"enabled": False},
+    "POST /v1/service-accounts/{account_id}/keys": {"name": "mine"},
     "POST /v1/keys/{key_id}/rotate": {"overlap_hours": 1},
     "PATCH /v1/members/{user_id}": {"role": "owner"},
     "POST /v1/invitations": {"email": "someone@example.com"},

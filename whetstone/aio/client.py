@@ -13,6 +13,7 @@ from whetstone.aio.following import Following
 from whetstone.aio.members import Invitations, Keys, Members
 from whetstone.aio.orders import Orders
 from whetstone.aio.retention import Retention
+from whetstone.aio.service_accounts import ServiceAccounts
 from whetstone.aio.shares import Shares
 from whetstone.aio.templates import Templates
 from whetstone.aio.tenants import Tenant
@@ -54,6 +55,7 @@ class AsyncClient(AsyncTransport):
         self.account = Account(self)
         self.keys = Keys(self)
         self.members = Members(self)
+        self.service_accounts = ServiceAccounts(self)
         self.invitations = Invitations(self)
         self.audit = Audit(self)
         self.usage = Usage(self)
