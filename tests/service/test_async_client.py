@@ -23,10 +23,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-async def test_an_order_from_upload_to_files(full: Running, folder: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def key(full: Running) -> str:
+    return new_tenant(full)
+
+
+async def test_an_order_from_upload_to_files(full: Running, key: str, folder: Path, tmp_path: Path) -> None:
     sent: list[int] = []
     told: list[JobEvent] = []
-    async with AsyncClient(full.url, new_tenant(full)) as client:
+    async with AsyncClient(full.url, key) as client:
         model, data = await asyncio.gather(
             client.models.upload(folder / "digits.onnx", on_bytes=sent.append),
             client.datasets.upload(folder / "digits.npz"),
@@ -47,16 +52,16 @@ async def test_an_order_from_upload_to_files(full: Running, folder: Path, tmp_pa
         assert (await client.jobs.get(job.id)).state is JobState.SUCCEEDED
 
 
-async def test_lists_go_over_many_pages_and_many_calls_run_at_once(bare: Running) -> None:
-    async with AsyncClient(bare.url, new_tenant(bare)) as client:
+async def test_lists_go_over_many_pages_and_many_calls_run_at_once(full: Running, key: str) -> None:
+    async with AsyncClient(full.url, key) as client:
         made = await asyncio.gather(*(client.keys.create(f"key {number}") for number in range(105)))
         found = [key.id async for key in client.keys.list()]
         assert {key.id for key in made} <= set(found)
         assert found == sorted(found, reverse=True)
 
 
-async def test_errors_are_of_the_same_types(full: Running, folder: Path, tmp_path: Path) -> None:
-    async with AsyncClient(full.url, new_tenant(full)) as client:
+async def test_errors_are_of_the_same_types(full: Running, key: str, folder: Path, tmp_path: Path) -> None:
+    async with AsyncClient(full.url, key) as client:
         with pytest.raises(NotFound, match="job_not_found"):
             await client.jobs.get("job_01h455vb4pex5vsknk084sn02q")
         np.savez(tmp_path / "bad.npz", x=np.array([np.nan], np.float32))
