@@ -32,6 +32,8 @@ def offers(target: Target) -> bool:
     match target:
         case Target.ONNXRUNTIME_CPU | Target.ONNXRUNTIME_CPU_ORT | Target.OPENVINO_CPU:
             return True
+        case Target.LITERT_CPU:
+            return True
         case Target.OPENVINO_CPU_BF16:
             return computes_bf16()
         case Target.TENSORRT_RTX_SM86 | Target.TENSORRT_RTX_SM89 | Target.TENSORRT_RTX_SM120:

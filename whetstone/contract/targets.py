@@ -16,6 +16,7 @@ class Target(StrEnum):
     ONNXRUNTIME_CPU_ORT = "onnxruntime/cpu/ort"
     OPENVINO_CPU = "openvino/cpu"
     OPENVINO_CPU_BF16 = "openvino/cpu/bf16"
+    LITERT_CPU = "litert/cpu"
     TENSORRT_RTX_SM86 = "tensorrt-rtx/sm86"
     TENSORRT_RTX_SM89 = "tensorrt-rtx/sm89"
     TENSORRT_RTX_SM120 = "tensorrt-rtx/sm120"
@@ -86,6 +87,8 @@ def hardware_of(target: Target) -> HardwareClass:
     match target:
         case Target.ONNXRUNTIME_CPU | Target.ONNXRUNTIME_CPU_ORT | Target.OPENVINO_CPU | Target.OPENVINO_CPU_BF16:
             return HardwareClass.CPU
+        case Target.LITERT_CPU:
+            return HardwareClass.CPU
         case Target.TENSORRT_RTX_SM86 | Target.TENSORRT_RTX_SM89 | Target.TENSORRT_RTX_SM120:
             return HardwareClass.CPU
 
@@ -95,6 +98,8 @@ def toolkit_of(target: Target) -> Toolkit | None:
     match target:
         case Target.ONNXRUNTIME_CPU | Target.ONNXRUNTIME_CPU_ORT | Target.OPENVINO_CPU | Target.OPENVINO_CPU_BF16:
             return None
+        case Target.LITERT_CPU:
+            return Toolkit.LITERT
         case Target.TENSORRT_RTX_SM86 | Target.TENSORRT_RTX_SM89 | Target.TENSORRT_RTX_SM120:
             return Toolkit.TENSORRT_RTX
 

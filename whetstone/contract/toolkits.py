@@ -6,6 +6,7 @@ from enum import StrEnum
 class Toolkit(StrEnum):
     """Each is an environment of its own, which a worker has or has not."""
 
+    LITERT = "litert"
     TENSORFLOW = "tensorflow"
     TRANSFORMERS = "transformers"
     TIMM = "timm"

@@ -10,7 +10,7 @@ from pathlib import Path
 from whetstone.contract.jobs import ArtifactKind
 from whetstone.contract.reports import BuiltReport, VerdictKind
 from whetstone.contract.steps import Deliver, Delivered, InputRole, PackedFile
-from whetstone.contract.targets import AS_USUAL, Target
+from whetstone.contract.targets import AS_USUAL, Target, toolkit_of
 from workers.engine.bundle.assemble import GZIP, kit_name
 from workers.engine.bundle.kit import Pair, few_enough, pack
 from workers.engine.deliver import CYCLONEDX, Source, Stage, source_of
@@ -142,7 +142,7 @@ def _hand_over(engine: _Engine, report: BuiltReport, outputs: Path) -> tuple[Mad
     shutil.copyfile(engine.file, outputs / engine.file.name)
     shutil.copyfile(engine.graph, outputs / f"{stem}{engine.graph.suffix}")
     (outputs / f"{stem}.settings.json").write_text(_card(report))
-    (outputs / f"{stem}.toolchain.cdx.json").write_text(toolchain())
+    (outputs / f"{stem}.toolchain.cdx.json").write_text(toolchain(toolkit_of(report.target)))
     binary = runtime_for(FALLBACK).media_type
     return (
         MadeFile(name=engine.file.name, kind=ArtifactKind.MODEL, media_type=binary),

@@ -18,7 +18,7 @@ from whetstone.contract.reports import (
     VerdictKind,
 )
 from whetstone.contract.steps import Deliver, Delivered, InputRole, OnTarget, PackedFile
-from whetstone.contract.targets import AS_USUAL, RuntimeSettings, Target
+from whetstone.contract.targets import AS_USUAL, RuntimeSettings, Target, toolkit_of
 from workers.engine.bundle.assemble import GZIP, kit_name
 from workers.engine.bundle.kit import Agreement, Pair, few_enough, pack
 from workers.engine.data.fit import given_samples
@@ -39,6 +39,7 @@ from workers.engine.measure.toolchain import toolchain
 from workers.engine.measure.verdict import Evidence, judge
 from workers.engine.request import Done, MadeFile, Message, Progress, Request
 from workers.engine.targets.choose import delivered_name, runtime_for
+from workers.engine.targets.shape_ranges import ranges_of
 
 VERIFIED_SAMPLES = 32
 STEP = 0.002
@@ -179,7 +180,7 @@ class Trial:
         folder.mkdir()
         runtime = runtime_for(self._task.target, settings)
         file = folder / delivered_name(self._task.target)
-        runtime.convert(graph, file)
+        runtime.convert(graph, file, ranges_of(self._feed))
         return Candidate(graph, file, runtime.unpack(file, folder), settings)
 
     def verified(self, side: Candidate, target: Target) -> Conversion:
@@ -282,7 +283,7 @@ def _hand_over(winner: Candidate, target: Target, outputs: Path) -> Iterator[Mad
         file.write_text(winner.settings.model_dump_json(indent=2, exclude_none=True))
         yield MadeFile(name=file.name, kind=ArtifactKind.SETTINGS, media_type="application/json")
     file = outputs / f"{winner.file.stem}.toolchain.cdx.json"
-    file.write_text(toolchain())
+    file.write_text(toolchain(toolkit_of(target)))
     yield MadeFile(name=file.name, kind=ArtifactKind.TOOLCHAIN, media_type=CYCLONEDX)
 
 

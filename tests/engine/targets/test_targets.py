@@ -202,6 +202,7 @@ def test_names_of_delivered_files() -> None:
     assert names == engines | {
         "onnxruntime-cpu.onnx",
         "onnxruntime-cpu-ort.ort",
+        "litert-cpu.tflite",
         "openvino-cpu.zip",
         "openvino-cpu-bf16.zip",
     }
@@ -242,7 +243,7 @@ def test_onnxruntime_is_imported_without_its_telemetry(tmp_path: Path) -> None:
 
 def test_a_process_loads_only_the_runtime_it_measures() -> None:
     start = "from workers.engine.measure import runner\nfrom whetstone.contract.targets import Target\n"
-    loaded = loaded_after(start + "runner.runtime_for(Target.ONNXRUNTIME_CPU)")
+    loaded = loaded_after(start + "runner.loader_for(Target.ONNXRUNTIME_CPU)")
     assert "onnxruntime" in loaded
     assert not {"openvino", "torch", "scipy", "matplotlib", "onnx"} & loaded
 

@@ -12,14 +12,15 @@ from pydantic import Field
 from whetstone.contract.metrics import Metric
 from whetstone.contract.models import TensorFacts
 from whetstone.contract.steps import PackedFile
-from whetstone.contract.targets import RuntimeSettings, Target
+from whetstone.contract.targets import RuntimeSettings, Target, toolkit_of
 from whetstone.contract.types import Contract
 from workers.engine.bundle.tar import packing
 from workers.engine.bundle.triton import config
 from workers.engine.data.samples import Batch
-from workers.engine.measure.environment import describe
+from workers.engine.measure.environment import describe, runtime_of
 from workers.engine.measure.feed import Feed
 from workers.engine.measure.toolchain import toolchain
+from workers.engine.targets import fixed_batch
 from workers.engine.targets.runtime import Array
 
 HERE = Path(__file__).parent
@@ -70,8 +71,10 @@ def pack(
         kit.write("contract.json", agreement.model_dump_json(indent=1) + "\n")
         kit.write("requirements.txt", _requirements(agreement.target))
         kit.add("reproduce.py", HERE / "reproduce.py")
+        if toolkit_of(agreement.target) is not None:
+            kit.add("fixed_batch.py", Path(fixed_batch.__file__))
         kit.add("samples.npz", samples)
-        kit.write("toolchain.cdx.json", toolchain())
+        kit.write("toolchain.cdx.json", toolchain(toolkit_of(agreement.target)))
         triton = config(agreement.target, agreement.inputs, agreement.outputs)
         if triton is not None:
             kit.write("triton/config.pbtxt", triton)
@@ -111,5 +114,5 @@ def _alike(feed: Feed) -> Iterator[list[Batch]]:
 
 
 def _requirements(target: Target) -> str:
-    versions = describe(target).versions
-    return "".join(f"{package}=={versions[package]}\n" for package in sorted({"numpy", target.runtime}))
+    wanted = {"numpy": describe(target).versions["numpy"]} | runtime_of(target)
+    return "".join(f"{package}=={version}\n" for package, version in sorted(wanted.items()))

@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 import random
+import runpy
 import statistics
 import sys
 import tempfile
@@ -105,6 +106,8 @@ def load(side: str, contract: dict[str, Any], threads: int, *, in_full: bool = F
     runtime, _, *precision = contract["target"].split("/")
     if runtime == "onnxruntime":
         return OnnxRuntime(file, settings, threads)
+    if (beside := HERE / "fixed_batch.py").exists():
+        return runpy.run_path(str(beside))["load"](runtime, file, settings.get("threads") or threads)
     return OpenVino(file, settings, threads, precision[0] if precision and not in_full else "f32")
 
 

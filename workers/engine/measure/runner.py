@@ -17,7 +17,7 @@ import numpy as np
 from whetstone.contract.failures import Failure, FailureCode
 from workers.engine.errors import EngineError
 from workers.engine.measure.protocol import COMMAND, Burst, Close, Closed, Load, Loaded, Refused, Serve, Stream, Timed
-from workers.engine.targets.choose import runtime_for
+from workers.engine.targets.choose import loader_for
 from workers.engine.targets.runtime import Array
 
 WARM_LOADS = 3
@@ -31,7 +31,7 @@ class Runner:
     def __init__(self, order: Load) -> None:
         os.sched_setaffinity(0, order.cores)
         self._order = order
-        self._runtime = runtime_for(order.target, order.settings)
+        self._runtime = loader_for(order.target, order.settings)
         self._file = self._runtime.unpack(order.artifact, order.scratch)
         self._inputs: dict[str, Array] = {name: np.load(file) for name, file in order.inputs.items()}
         started = perf_counter_ns()

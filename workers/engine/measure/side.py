@@ -13,11 +13,12 @@ import numpy as np
 
 import workers
 from whetstone.contract.failures import Failure, FailureCode
-from whetstone.contract.targets import AS_USUAL, RuntimeSettings, Target
+from whetstone.contract.targets import AS_USUAL, RuntimeSettings, Target, toolkit_of
 from workers.engine.errors import EngineError
 from workers.engine.measure.protocol import ANSWER, Burst, Close, Closed, Load, Loaded, Refused, Serve, Stream, Timed
 from workers.engine.measure.statistics import Floats
 from workers.engine.targets.runtime import Arrays
+from workers.engine.toolkits.environments import place_of, python_in
 
 SOURCES = Path(str(workers.__file__)).parents[1]
 TAIL = 500
@@ -64,7 +65,7 @@ class Side:
         self._order = Load(
             target=target, settings=settings, artifact=artifact, inputs=files, cores=cores, scratch=scratch
         )
-        self._process = _start(scratch, self._errors)
+        self._process = _start(_python_of(target), scratch, self._errors)
         self._commands, self._answers = _open(self._process.stdin), _open(self._process.stdout)
 
     def __enter__(self) -> Self:
@@ -127,11 +128,17 @@ class Side:
         return f"The process that ran the model {how}: {self._errors.read_text(errors='replace').strip()[-TAIL:]}"
 
 
-def _start(scratch: Path, errors: Path) -> subprocess.Popen[str]:
+def _python_of(target: Target) -> str:
+    """The one that has the target's runtime."""
+    toolkit = toolkit_of(target)
+    return sys.executable if toolkit is None else str(python_in(place_of(toolkit)))
+
+
+def _start(python: str, scratch: Path, errors: Path) -> subprocess.Popen[str]:
     """`-P`: the working folder holds the tenant's files, and Python must not import from it."""
     with errors.open("w") as stderr:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "workers.engine.measure.runner"],
+            [python, "-P", "-m", "workers.engine.measure.runner"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,

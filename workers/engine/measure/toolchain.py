@@ -1,4 +1,4 @@
-"""The whole toolchain of a measurement: every package of the environment it was made in, as a CycloneDX list."""
+"""The whole toolchain of a measurement: every package of the environments it was made in, as a CycloneDX list."""
 
 import json
 import platform
@@ -12,11 +12,17 @@ from cyclonedx.output import make_outputter
 from cyclonedx.schema import OutputFormat, SchemaVersion
 from packageurl import PackageURL
 
+from whetstone.contract.toolkits import Toolkit
+from workers.engine.toolkits.environments import packages_in
+
 
 @cache
-def toolchain() -> str:
-    """A CycloneDX 1.6 document. The same environment gives the same text: no time in it, and a number made of it."""
-    packages = sorted({(one.metadata["Name"].lower(), one.version) for one in distributions()})
+def toolchain(toolkit: Toolkit | None = None) -> str:
+    """A CycloneDX 1.6 document, with the packages of a toolkit that took part. The same environment gives the same
+    text: no time in it, and a number made of it.
+    """
+    found = {(one.metadata["Name"].lower(), one.version) for one in distributions()}
+    packages = sorted(found | set(packages_in(toolkit).items() if toolkit else ()))
     bom = Bom(serial_number=uuid5(NAMESPACE_URL, repr((packages, platform.python_version()))))
     bom.components.update(_package(name, version) for name, version in packages)
     python = platform.python_version()

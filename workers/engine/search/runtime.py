@@ -3,14 +3,16 @@
 from collections.abc import Iterator
 
 from whetstone.contract.jobs import Objective
-from whetstone.contract.targets import AS_USUAL, GraphOptimization, RuntimeSettings, Target
+from whetstone.contract.targets import AS_USUAL, GraphOptimization, RuntimeSettings, Target, toolkit_of
 
 ONNXRUNTIME = "onnxruntime"
 
 
 def applies(target: Target, settings: RuntimeSettings) -> bool:
     """Whether a target knows these settings."""
-    return settings.graph_optimization is None or target.runtime == ONNXRUNTIME
+    if settings.graph_optimization is not None:
+        return target.runtime == ONNXRUNTIME
+    return settings.streams is None or toolkit_of(target) is None
 
 
 def settings_for(targets: tuple[Target, ...], objective: Objective, cores: int) -> Iterator[RuntimeSettings]:

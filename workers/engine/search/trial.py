@@ -20,6 +20,7 @@ from workers.engine.measure.side import Side
 from workers.engine.measure.verdict import allowed_drop, loss_of
 from workers.engine.targets.choose import delivered_name, runtime_for
 from workers.engine.targets.runtime import Array, Arrays, Session
+from workers.engine.targets.shape_ranges import ranges_of
 
 REMEMBERED_BYTES = 64 * 2**20
 
@@ -100,6 +101,7 @@ class Bench:
         self._folder = scratch / target.replace("/", "-")
         self._reading = reading_of(original, metric)
         self._inputs = next(iter(feed.batches())).inputs
+        self._shapes = ranges_of(feed)
         self._original = self._build(original, self._folder / "original", AS_USUAL)
         self._feeds = {depth: self._part_of(feed, depth) for depth in (BRIEF, FULL, HARDLY_TIMED)}
         exact = runtime_for(target.in_full).load(self._original.loaded, len(cores))
@@ -111,7 +113,7 @@ class Bench:
         runtime = runtime_for(self.target, settings)
         graph.save(folder / "graph.onnx")
         artifact = folder / delivered_name(self.target)
-        runtime.convert(folder / "graph.onnx", artifact)
+        runtime.convert(folder / "graph.onnx", artifact, self._shapes)
         loaded = runtime.unpack(artifact, folder)
         return Built(artifact, loaded, artifact.stat().st_size, runtime.load(loaded, len(self._cores)))
 

@@ -2,9 +2,10 @@
 
 from typing import assert_never
 
-from whetstone.contract.targets import AS_USUAL, RuntimeSettings, Target
+from whetstone.contract.targets import AS_USUAL, RuntimeSettings, Target, toolkit_of
 from workers.engine.targets.builder import Builder, OnlyBuilt
-from workers.engine.targets.runtime import Runtime
+from workers.engine.targets.in_place import InPlace
+from workers.engine.targets.runtime import Loader, Runtime
 
 
 def runtime_for(target: Target, settings: RuntimeSettings = AS_USUAL) -> Runtime:
@@ -21,6 +22,10 @@ def runtime_for(target: Target, settings: RuntimeSettings = AS_USUAL) -> Runtime
             from workers.engine.targets.onnxruntime_ort import OnnxRuntimeOrt  # noqa: PLC0415
 
             return OnnxRuntimeOrt(settings)
+        case Target.LITERT_CPU:
+            from workers.engine.targets.litert import LiteRt  # noqa: PLC0415
+
+            return LiteRt(settings)
         case Target.OPENVINO_CPU:
             from workers.engine.targets.openvino_cpu import OpenVinoCpu, Precision  # noqa: PLC0415
 
@@ -35,6 +40,12 @@ def runtime_for(target: Target, settings: RuntimeSettings = AS_USUAL) -> Runtime
             assert_never(target)
 
 
+def loader_for(target: Target, settings: RuntimeSettings = AS_USUAL) -> Loader:
+    """What runs delivered files in a process that has the target's own Python."""
+    toolkit = toolkit_of(target)
+    return runtime_for(target, settings) if toolkit is None else InPlace(toolkit, settings)
+
+
 def builder_for(target: Target) -> Builder | None:
     """What builds for a target that is only built; None for those that results are run on."""
     match target:
@@ -43,6 +54,8 @@ def builder_for(target: Target) -> Builder | None:
 
             return TensorRtRtx(target.value.partition("/")[2])
         case Target.ONNXRUNTIME_CPU | Target.ONNXRUNTIME_CPU_ORT | Target.OPENVINO_CPU | Target.OPENVINO_CPU_BF16:
+            return None
+        case Target.LITERT_CPU:
             return None
         case _:
             assert_never(target)

@@ -10,7 +10,7 @@ from typing import Any
 
 import onnxruntime as ort
 
-from whetstone.contract.reports import OperatorTime
+from whetstone.contract.reports import OperatorTime, ShapeRange
 from whetstone.contract.targets import AS_USUAL, GraphOptimization, RuntimeSettings
 from workers.engine.targets.runtime import (
     PROFILED_RUNS,
@@ -47,7 +47,7 @@ class OnnxRuntimeCpu:
     def __init__(self, settings: RuntimeSettings = AS_USUAL) -> None:
         self._settings = settings
 
-    def convert(self, onnx: Path, artifact: Path) -> None:
+    def convert(self, onnx: Path, artifact: Path, shapes: Sequence[ShapeRange] = ()) -> None:  # noqa: ARG002 - any will do
         require_one_file(onnx)
         shutil.copyfile(onnx, artifact)
 

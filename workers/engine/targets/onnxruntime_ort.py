@@ -1,7 +1,9 @@
 """onnxruntime's own format: the graph as it is after optimization, loaded without protobuf and in small builds too."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from whetstone.contract.reports import ShapeRange
 from workers.engine.targets.onnxruntime_cpu import OnnxRuntimeCpu, open_session, require_one_file, session_options
 
 BOUND_TO_PROCESSOR = ["NchwcTransformer"]
@@ -11,7 +13,7 @@ BOUND_TO_PROCESSOR = ["NchwcTransformer"]
 class OnnxRuntimeOrt(OnnxRuntimeCpu):
     suffix = ".ort"
 
-    def convert(self, onnx: Path, artifact: Path) -> None:
+    def convert(self, onnx: Path, artifact: Path, shapes: Sequence[ShapeRange] = ()) -> None:  # noqa: ARG002 - any will do
         require_one_file(onnx)
         options = session_options(1, self._settings)
         options.optimized_model_filepath = str(artifact)

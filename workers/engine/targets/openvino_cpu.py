@@ -9,7 +9,7 @@ from typing import Any
 
 import openvino as ov
 
-from whetstone.contract.reports import OperatorTime
+from whetstone.contract.reports import OperatorTime, ShapeRange
 from whetstone.contract.targets import AS_USUAL, RuntimeSettings
 from workers.engine.targets.processor import computes_bf16
 from workers.engine.targets.runtime import (
@@ -58,7 +58,7 @@ class OpenVinoCpu:
         self.precision = precision
         self._settings = settings
 
-    def convert(self, onnx: Path, artifact: Path) -> None:
+    def convert(self, onnx: Path, artifact: Path, shapes: Sequence[ShapeRange] = ()) -> None:  # noqa: ARG002 - any will do
         self._require_precision()
         xml = artifact.with_suffix(".xml")
         try:

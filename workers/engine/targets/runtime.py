@@ -1,6 +1,6 @@
 """What every runtime must be able to do: convert a graph into its own file, load that file, run it, tell facts."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whetstone.contract.failures import FailureCode
-from whetstone.contract.reports import OperatorTime
+from whetstone.contract.reports import OperatorTime, ShapeRange
 from workers.engine.errors import EngineError
 
 Array = NDArray[Any]
@@ -48,17 +48,8 @@ class Session(Protocol):
         """The same call with its inputs already in place: what is timed, without the cost of handing them over."""
 
 
-class Runtime(Protocol):
-    """One way to run a model. `suffix` and `media_type` are those of the file it delivers."""
-
-    suffix: str
-    media_type: str
-
-    def convert(self, onnx: Path, artifact: Path) -> None:
-        """Write the delivered file.
-
-        Raises: TargetBuildFailed, PrecisionNotOffered.
-        """
+class Loader(Protocol):
+    """What runs delivered files."""
 
     def unpack(self, artifact: Path, folder: Path) -> Path:
         """The file to load; a delivered archive is opened in `folder` first, which is no part of loading."""
@@ -70,7 +61,23 @@ class Runtime(Protocol):
         """
 
     def operators(self, file: Path, inputs: Arrays, threads: int, scratch: Path) -> tuple[OperatorTime, ...]:
-        """Mean time of each operator over `PROFILED_RUNS` profiled runs, in the order they ran."""
+        """Mean time of each operator over `PROFILED_RUNS` profiled runs, in the order they ran; none where a runtime
+        does not tell.
+        """
+
+
+class Runtime(Loader, Protocol):
+    """One way to run a model. `suffix` and `media_type` are those of the file it delivers."""
+
+    suffix: str
+    media_type: str
+
+    def convert(self, onnx: Path, artifact: Path, shapes: Sequence[ShapeRange] = ()) -> None:
+        """Write the delivered file. Where shapes are fixed in it these are the usual ones; a free axis that they do not
+        tell has the size 1.
+
+        Raises: TargetBuildFailed, PrecisionNotOffered, OperatorRefused, ToolkitMissing.
+        """
 
 
 def first_line(error: Exception) -> str:

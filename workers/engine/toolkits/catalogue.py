@@ -7,7 +7,8 @@ from whetstone.contract.toolkits import Toolkit
 
 
 class Facts(NamedTuple):
-    """The formats that it reads, the modules that must be importable in it, and its size once built, in MB.
+    """The formats that it reads, the modules that must be importable in it, its size once built, in MB, and the package
+    of the runtime that it holds.
 
     One that lies over the engine's environment has only what that lacks; PyTorch is not installed twice. What is
     proprietary is installed only by name, by someone who accepts its licence.
@@ -18,10 +19,13 @@ class Facts(NamedTuple):
     megabytes: int
     over_engine: bool = False
     proprietary: bool = False
+    runtime: str | None = None
 
 
 def facts_of(toolkit: Toolkit) -> Facts:
     match toolkit:
+        case Toolkit.LITERT:
+            return Facts((), ("ai_edge_litert.interpreter", "litert_torch"), 2100, runtime="ai-edge-litert")
         case Toolkit.TENSORFLOW:
             return Facts(("keras", "hdf5", "saved-model", "tflite"), ("tensorflow", "keras", "tf2onnx"), 1700)
         case Toolkit.TENSORRT_RTX:

@@ -6,8 +6,10 @@ once for all checkouts, and a changed lock file gets a new one. It appears there
 
 import fcntl
 import hashlib
+import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +24,7 @@ from workers.engine.toolkits.catalogue import facts_of
 FOLDER_VARIABLE = "WHETSTONE_WORKER_TOOLKITS"
 LOCKS = Path(__file__).parents[3] / "requirements" / "toolkits"
 CHECK_SECONDS = 300
+CUDA_PARTS = re.compile(r"^(nvidia-|triton|cuda-)")
 _CHECK = """
 import importlib, sys
 sys.path += filter(None, sys.argv.pop(1).split(":"))
@@ -42,6 +45,12 @@ def folder() -> Path:
 
 def lock_of(toolkit: Toolkit) -> Path:
     return LOCKS / f"{toolkit}.txt"
+
+
+def packages_in(toolkit: Toolkit) -> dict[str, str]:
+    """The versions that its lock file names, by package."""
+    lines = lock_of(toolkit).read_text().splitlines()
+    return dict(line.split("==") for line in lines if "==" in line and not line.startswith("#"))
 
 
 def place_of(toolkit: Toolkit) -> Path:
@@ -97,11 +106,25 @@ def build(place: Path, lock: Path) -> None:
 
 
 def _pip(python: Path, lock: Path) -> None:
-    """With this environment's pip, so that the new one needs none. The lock file is complete: nothing is resolved."""
-    command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps"]
-    done = subprocess.run([*command, "--requirement", str(lock)], check=False)
+    """PyTorch first, so that what is left is satisfied by it, whatever build it is."""
+    index = os.environ.get("TORCH_INDEX")
+    source = ("--index-url", index) if index else ()
+    for torch in re.findall(r"^torch==\S+", lock.read_text(), re.MULTILINE):
+        plan = json.loads(_install(python, lock, "--dry-run", "--report", "-", *source, torch))
+        needs = [need for item in plan["install"] for need in item["metadata"].get("requires_dist", ())]
+        if any(CUDA_PARTS.match(need) for need in needs):
+            raise NotBuilt(f"The package index has {torch} for CUDA only: set TORCH_INDEX to one that has CPU builds.")
+        _install(python, lock, *source, torch)
+    _install(python, lock, "--requirement", str(lock))
+
+
+def _install(python: Path, lock: Path, *arguments: str) -> str:
+    """With this environment's pip, so that the new one needs none. Lock files are complete: nothing is resolved."""
+    command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", *arguments]
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:
         raise NotBuilt(f"pip could not install {lock.name}; it says why above.")
+    return done.stdout
 
 
 def check(toolkit: Toolkit) -> str:
