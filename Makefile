@@ -7,7 +7,7 @@ export TORCH_INDEX TORCH_VERSION
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: async-client help setup demo serve test test-toolkits check format lint types imports lock openapi bench isolation conformance clean
+.PHONY: async-client help setup demo serve test test-toolkits check format lint types imports lock openapi bench isolation conformance fuzz clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -24,8 +24,8 @@ serve: setup ## run the service on this machine until Ctrl-C (PORT=8000)
 test: setup ## run the tests, and of toolkits those that are built
 	@$(RUN) -m pytest -q
 
-test-toolkits: setup ## build the toolkits (gigabytes, once for each lock file), then run the tests
-	@$(RUN) -m workers toolkits install
+test-toolkits: setup ## build the toolkits (gigabytes, once for each lock file; the proprietary one too), then run the tests
+	@$(RUN) -m workers toolkits install tensorflow transformers timm torch-archives tensorrt-rtx
 	@$(RUN) -m pytest -q
 
 check: setup format lint types imports test ## everything that must hold before a change lands
@@ -60,6 +60,9 @@ isolation: setup ## try every route and table with another tenant's ids
 
 conformance: setup ## run ONNX's own node tests on the interpreter and write docs/ops.md
 	@$(RUN) -m scripts.conformance
+
+fuzz: setup ## damage files of every format and read them (MINUTES=10, SEED= repeats a run)
+	@$(RUN) -m scripts.fuzz --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
 
 clean: ## remove .venv and all data of the local service
 	@rm -rf .venv var

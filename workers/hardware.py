@@ -8,7 +8,8 @@ import psutil
 from whetstone.contract.steps import Enrol
 from whetstone.contract.targets import HardwareClass, Target, toolkit_of
 from workers.engine.targets.processor import computes_bf16, cpu_model
-from workers.engine.toolkits.environments import built, is_built
+from workers.engine.toolkits.environments import is_built
+from workers.engine.toolkits.offered import offered
 
 
 def describe(worker_id: str, name: str, hardware: HardwareClass) -> Enrol:
@@ -17,7 +18,7 @@ def describe(worker_id: str, name: str, hardware: HardwareClass) -> Enrol:
         name=name,
         hardware=hardware,
         targets=tuple(target for target in Target if offers(target)),
-        toolkits=built(),
+        toolkits=offered(),
         version=version("onnxruntime"),
         cpu=cpu_model(),
         cores=os.cpu_count() or 1,

@@ -7,7 +7,7 @@ from celery import Celery
 from kombu import Queue
 
 from whetstone.contract.targets import HardwareClass, queue_of
-from workers.engine.toolkits.environments import built
+from workers.engine.toolkits.offered import offered
 from workers.settings import WorkerSettings
 
 VISIBILITY_SECONDS = 24 * 3600  # the lease in Postgres decides what is lost, not the broker's clock
@@ -30,8 +30,8 @@ def create_celery(settings: WorkerSettings) -> Celery:
 
 
 def _queues(hardware: HardwareClass) -> list[str]:
-    """The queue of the hardware, and one for each toolkit that is built here."""
-    return [queue_of(hardware, toolkit) for toolkit in (None, *built())]
+    """The queue of the hardware, and one for each toolkit that is offered here."""
+    return [queue_of(hardware, toolkit) for toolkit in (None, *offered())]
 
 
 def configure_logs(level: str) -> None:

@@ -25,6 +25,7 @@ from whetstone.contract.steps import Limits
 from workers.engine.request import Done, Failed, MadeFile, Message, Request
 from workers.engine.toolkits.environments import FOLDER_VARIABLE
 from workers.engine.toolkits.environments import folder as toolkits
+from workers.engine.toolkits.offered import VARIABLE, policy
 
 START_SECONDS = 120.0
 LOOK_SECONDS = 0.05
@@ -169,6 +170,7 @@ def _environment() -> dict[str, str]:
         "MPLCONFIGDIR": str(_fonts()),
         "HF_HUB_OFFLINE": "1",
         FOLDER_VARIABLE: str(toolkits()),
+        VARIABLE: policy(),
         "ORT_DISABLE_TELEMETRY": "1",
     }
     return kept | fixed

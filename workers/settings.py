@@ -7,6 +7,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from whetstone.contract.targets import HardwareClass
+from workers.engine.toolkits.offered import TorchArchives
 
 
 class WorkerSettings(BaseSettings):
@@ -21,3 +22,4 @@ class WorkerSettings(BaseSettings):
     name: str = Field(default_factory=socket.gethostname)
     hardware: HardwareClass = HardwareClass.CPU
     log_level: str = "INFO"
+    torch_archives: TorchArchives = TorchArchives.CONFINED

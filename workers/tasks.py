@@ -9,6 +9,8 @@ from typeid import TypeID
 
 from whetstone.contract.steps import RUN_STEP
 from workers.control_plane import ControlPlane, Refused, Unreachable
+from workers.engine.toolkits.environments import built
+from workers.engine.toolkits.offered import why_not
 from workers.hardware import describe
 from workers.sandbox import Sandbox
 from workers.settings import WorkerSettings
@@ -54,6 +56,10 @@ def install(app: Celery, settings: WorkerSettings) -> None:
 
 def _show_life(settings: WorkerSettings, worker_id: str) -> None:
     """Enrol, and say so again and again."""
+    for toolkit in built():
+        reason = why_not(toolkit)
+        if reason is not None:
+            log.warning("toolkit not offered", toolkit=toolkit, reason=reason)
     control = ControlPlane(settings.control_plane_url, worker_id, patience=SIGN_OF_LIFE_SECONDS)
     worker = describe(worker_id, settings.name, settings.hardware)
     pause = threading.Event()

@@ -8,10 +8,11 @@ from whetstone.contract.toolkits import Toolkit
 from workers.engine.toolkits import environments
 from workers.engine.toolkits.catalogue import facts_of, targets_of
 from workers.engine.toolkits.environments import NotBuilt
+from workers.engine.toolkits.offered import why_not
 
 cli = typer.Typer(help=__doc__)
 
-Names = Annotated[list[Toolkit] | None, typer.Argument(help="which toolkits; all if none is named")]
+Names = Annotated[list[Toolkit] | None, typer.Argument(help="which toolkits; without, see below")]
 
 
 @cli.callback(invoke_without_command=True)
@@ -22,15 +23,23 @@ def show(context: typer.Context) -> None:
     typer.echo(f"in {environments.folder()} ({environments.FOLDER_VARIABLE})")
     for toolkit in Toolkit:
         facts = facts_of(toolkit)
-        state = "built" if environments.is_built(toolkit) else f"not built (takes {facts.megabytes} MB)"
+        state = _state(toolkit) if environments.is_built(toolkit) else f"not built (takes {facts.megabytes} MB)"
         gives = [*(f"reads {name}" for name in facts.formats), *(f"target {name}" for name in targets_of(toolkit))]
         typer.echo(f"{toolkit}: {state}; {', '.join(gives)}")
 
 
+def _state(toolkit: Toolkit) -> str:
+    reason = why_not(toolkit)
+    return "built" if reason is None else f"built, but not offered: {reason}"
+
+
 @cli.command()
 def install(names: Names = None) -> None:
-    """Build toolkits that are not built yet. A worker that runs must be started anew to offer them."""
-    for toolkit in names or list(Toolkit):
+    """Build toolkits that are not built yet; without names all but those that are proprietary (tensorrt-rtx, under
+    NVIDIA's licence), which are built only when named. A worker that runs must be started anew to offer them.
+    """
+    free = [toolkit for toolkit in Toolkit if not facts_of(toolkit).proprietary]
+    for toolkit in names or free:
         if environments.is_built(toolkit):
             typer.echo(f"{toolkit}: built already, {environments.place_of(toolkit)}")
             continue

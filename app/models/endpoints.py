@@ -62,7 +62,7 @@ async def upload_model(
 ) -> ModelRead:
     """Upload a model as the raw request body: an `.onnx` file, a `.zip` of one with its external data, or a file of
     scikit-learn (skops), XGBoost, LightGBM, Keras, TensorFlow or TFLite, or a `.zip` or `.tar` of a folder as
-    transformers or timm save it: `config.json` and safetensors.
+    transformers or timm save it (`config.json` and safetensors), or a torch.export or TorchScript archive.
     """
     return read(await arrive(request, fleet, KIND, caller, name, filename, wait, labels, upload_id=upload_id))
 

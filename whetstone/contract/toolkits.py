@@ -10,4 +10,5 @@ class Toolkit(StrEnum):
     TENSORFLOW = "tensorflow"
     TRANSFORMERS = "transformers"
     TIMM = "timm"
+    TORCH_ARCHIVES = "torch-archives"
     TENSORRT_RTX = "tensorrt-rtx"

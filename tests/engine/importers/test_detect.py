@@ -86,7 +86,12 @@ BAD: dict[str, tuple[bytes, FailureCode, str]] = {
     "pickle": (pickle.dumps({"a": 1}), CODE.UNSAFE_FILE, "pickle"),
     "old pickle": (pickle.dumps({"a": np.float64}, protocol=0), CODE.UNSAFE_FILE, "pickle"),
     "torch": (torch_file(), CODE.UNSAFE_FILE, "pickle"),
-    "pt2": (zipped(**{"m/archive_format": b"pt2", "m/models/model.json": b"{}"}), CODE.UNSAFE_FILE, ".pt2"),
+    "pt2": (zipped(**{"m/archive_format": b"pt2", "m/models/model.json": b"{}"}), CODE.INVALID_MODEL, ".pt2"),
+    "compiled pt2": (
+        zipped(**{"m/archive_format": b"pt2", "m/data/aotinductor/model/w.so": b""}),
+        CODE.UNSUPPORTED_FORMAT,
+        "of another kind",
+    ),
     "joblib": (joblib_file(), CODE.UNSUPPORTED_FORMAT, "joblib"),
     "torn xgboost": (b'{"learner":{"attributes":{', CODE.INVALID_MODEL, "XGBoost"),
     "torn xgboost binary": (b"{L\0\0\0\0\0\0\0\x07learner{L", CODE.INVALID_MODEL, "XGBoost"),

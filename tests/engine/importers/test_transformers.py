@@ -142,7 +142,7 @@ def test_a_pickle_beside_safetensors_is_not_looked_at(sources: Path, tmp_path: P
     shutil.copytree(sources / "bert", tmp_path / "bert")
     pickled_too(tmp_path / "bert")
     assert open_model(packed(tmp_path, "bert"), tmp_path).outputs[0].name == "logits"
-    assert {path.name for path in (tmp_path / "torch" / "source").iterdir()} == {"config.json", "model.safetensors"}
+    assert {path.name for path in (tmp_path / "converted" / "source").iterdir()} == {"config.json", "model.safetensors"}
 
 
 def test_without_the_toolkit_the_failure_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workers.engine.data.errors import InvalidDataset
+from workers.engine.zips import open_zip
 
 Array = NDArray[np.generic]
 
@@ -86,7 +87,7 @@ def read_npz(path: Path, folder: Path) -> dict[str, Array]:
     """Unpack every member into `folder` and map it. Nothing is ever unpickled. Raises InvalidDataset."""
     arrays: dict[str, Array] = {}
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             for number, member in enumerate(_members(archive)):
                 name = member.filename.removesuffix(SUFFIX)
                 if name in arrays:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from whetstone.contract.datasets import Split
 from workers.engine.data.errors import InvalidDataset
 from workers.engine.data.unpacked import ORDER
+from workers.engine.zips import open_zip
 
 MAX_FILES = 2_000_000
 MAX_FILE_BYTES = 256 * 2**20
@@ -53,7 +54,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
     """Raises InvalidDataset."""
     try:
         if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
+            with open_zip(path) as archive:
                 yield _zip(archive)
         else:
             with tarfile.open(path, "r:", errors="replace") as archive:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from workers.engine.importers.errors import InvalidModel, UnsafeFile
+from workers.engine.zips import open_zip
 
 MAX_MEMBERS = 10_000
 MAX_BYTES = 16 * 2**30
@@ -39,7 +40,8 @@ def _check_member(member: zipfile.ZipInfo) -> None:
         raise UnsafeFile(f"'{member.filename}' would grow more than {MAX_RATIO}-fold when unpacked.")
 
 
-def _check(archive: zipfile.ZipFile) -> None:
+def check_zip(archive: zipfile.ZipFile) -> None:
+    """Raises UnsafeFile, InvalidModel for what must not be unpacked."""
     members = archive.infolist()
     if len(members) > MAX_MEMBERS:
         raise UnsafeFile(f"The zip archive holds {len(members)} files; at most {MAX_MEMBERS} are unpacked.")
@@ -87,8 +89,8 @@ def _unpack_tar(path: Path, folder: Path) -> None:
 
 
 def _unpack_zip(path: Path, folder: Path) -> None:
-    with zipfile.ZipFile(path) as archive:
-        _check(archive)
+    with open_zip(path) as archive:
+        check_zip(archive)
         for member in archive.infolist():
             if not member.is_dir():
                 _unpack_member(archive, member, folder)

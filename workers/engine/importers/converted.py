@@ -34,6 +34,11 @@ class Answer(BaseModel):
     refused: Told | None = None
 
 
+def folder_of(scratch: Path) -> Path:
+    """Where a converter works and leaves what it made."""
+    return scratch / "converted"
+
+
 def read_converted(folder: Path) -> Graph:
     """What a converter left in `folder`. Raises what it refused the model with, or InvalidModel."""
     told = _answer(folder).refused
@@ -42,10 +47,11 @@ def read_converted(folder: Path) -> Graph:
     return read_onnx(folder / "model.onnx")
 
 
-def compare_converted(folder: Path, graph: Graph, scratch: Path) -> Imported:
+def compare_converted(graph: Graph, scratch: Path) -> Imported:
     """Compare with what the framework said when the model was read. Raises InvalidModel when the graph says
     otherwise.
     """
+    folder = folder_of(scratch)
     answer = _answer(folder)
     with np.load(folder / "samples.npz", allow_pickle=False) as kept:
         calls = [

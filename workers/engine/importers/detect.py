@@ -6,14 +6,16 @@ from typing import assert_never
 from whetstone.contract.models import Imported
 from workers.engine.graph.graph import Graph
 from workers.engine.importers.archive import only_file, unpack
+from workers.engine.importers.converted import compare_converted
 from workers.engine.importers.errors import NotOnnx
 from workers.engine.importers.foreign import explained
 from workers.engine.importers.formats import Format, format_of
 from workers.engine.importers.lightgbm_file import compare_lightgbm, read_lightgbm
 from workers.engine.importers.onnx_file import read_onnx
 from workers.engine.importers.sklearn_file import compare_skops, read_skops
-from workers.engine.importers.tensorflow_file import compare_tensorflow, read_tensorflow
-from workers.engine.importers.torch_folder import compare_folder, read_folder
+from workers.engine.importers.tensorflow_file import read_tensorflow
+from workers.engine.importers.torch_archive import read_archive
+from workers.engine.importers.torch_folder import read_folder
 from workers.engine.importers.xgboost_file import compare_xgboost, read_xgboost
 
 
@@ -38,6 +40,8 @@ def open_model(path: Path, scratch: Path) -> Graph:  # noqa: PLR0911 - one for e
             return read_tensorflow(path, file_format, scratch)
         case Format.TRANSFORMERS | Format.TIMM:
             return read_folder(path, file_format, scratch)
+        case Format.TORCH_EXPORT | Format.TORCHSCRIPT:
+            return read_archive(path, file_format, scratch)
         case _:
             assert_never(file_format)
 
@@ -63,9 +67,16 @@ def compare_with_source(path: Path, graph: Graph, scratch: Path) -> Imported | N
             return compare_xgboost(path, graph, scratch)
         case Format.LIGHTGBM:
             return compare_lightgbm(path, graph, scratch)
-        case Format.KERAS | Format.HDF5 | Format.SAVED_MODEL | Format.TFLITE:
-            return compare_tensorflow(graph, scratch)
-        case Format.TRANSFORMERS | Format.TIMM:
-            return compare_folder(graph, scratch)
+        case (
+            Format.KERAS
+            | Format.HDF5
+            | Format.SAVED_MODEL
+            | Format.TFLITE
+            | Format.TRANSFORMERS
+            | Format.TIMM
+            | Format.TORCH_EXPORT
+            | Format.TORCHSCRIPT
+        ):
+            return compare_converted(graph, scratch)
         case _:
             assert_never(file_format)

@@ -9,9 +9,10 @@ from enum import StrEnum
 from pathlib import Path
 
 from workers.engine.importers.archive import names_in_tar
-from workers.engine.importers.errors import InvalidModel, UnsafeFile, UnsupportedFormat
+from workers.engine.importers.errors import InvalidModel, UnsupportedFormat
 from workers.engine.importers.foreign import refuse_members, refuse_pickle, refuse_signature
 from workers.engine.importers.instead import FROM_TORCH
+from workers.engine.zips import open_zip
 
 HEAD = 512
 MAX_CONFIG = 2**20
@@ -34,6 +35,8 @@ class Format(StrEnum):
     TFLITE = "tflite"
     TRANSFORMERS = "transformers"
     TIMM = "timm"
+    TORCH_EXPORT = "torch-export"
+    TORCHSCRIPT = "torchscript"
 
 
 READ = (
@@ -45,6 +48,16 @@ READ = (
 )
 """Bytes at an offset that tell a format which is imported."""
 
+IN_ZIP: tuple[tuple[Callable[[list[str], set[str]], bool], Format], ...] = (
+    (lambda names, ends: "constants.pkl" in ends and any("/code/" in name for name in names), Format.TORCHSCRIPT),
+    (lambda names, ends: "archive_format" in ends and any("/models/" in name for name in names), Format.TORCH_EXPORT),
+    (lambda names, ends: "data.pkl" not in ends and any(name.endswith(".onnx") for name in names), Format.ONNX_ZIP),
+    (lambda names, _: "schema.json" in names, Format.SKOPS),
+    (lambda _, ends: "model.weights.h5" in ends, Format.KERAS),
+    (lambda _, ends: "saved_model.pb" in ends, Format.SAVED_MODEL),
+)
+"""What the names in a zip tell; the first that fits."""
+
 TARS = ((0, b"\x1f\x8b"), (257, b"ustar"))
 
 
@@ -55,29 +68,27 @@ def _looks_pickled(head: bytes) -> bool:
 
 def _zip_format(path: Path) -> Format:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             return _members_format(archive)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
         raise InvalidModel(f"The zip archive cannot be read: {error}.") from error
 
 
 def _members_format(archive: zipfile.ZipFile) -> Format:
     names = archive.namelist()
     ends = {name.rsplit("/", 1)[-1] for name in names}
+    for holds, known in IN_ZIP:
+        if holds(names, ends):
+            return known
     if ends & {"data.pkl", "constants.pkl"}:
         refuse_pickle()
-    if any(name.endswith(".onnx") for name in names):
-        return Format.ONNX_ZIP
-    if "schema.json" in names:
-        return Format.SKOPS
-    if "model.weights.h5" in ends:
-        return Format.KERAS
-    if "saved_model.pb" in ends:
-        return Format.SAVED_MODEL
-    if "archive_format" in ends or "serialized_exported_program.json" in ends:
-        raise UnsafeFile("The file is a torch.export archive (.pt2); opening it can run code in it.", hint=FROM_TORCH)
     if _is_torch_folder(names):
         return _torch_folder(names, lambda name: archive.open(name).read(MAX_CONFIG))
+    if ends & {"archive_format", "serialized_exported_program.json"}:
+        raise UnsupportedFormat(
+            "The file is a torch.export archive of another kind: compiled code, or of an old PyTorch.",
+            hint=f"Save it again: torch.export.save(torch.export.export(model, (example,)), 'model.pt2'). {FROM_TORCH}",
+        )
     if ends and all(name.endswith(".npy") for name in ends):
         raise UnsupportedFormat("The file is a NumPy archive (.npz); upload it as a dataset.")
     refuse_members(names)

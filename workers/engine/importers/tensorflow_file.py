@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Literal
 
-from whetstone.contract.models import Imported
 from whetstone.contract.toolkits import Toolkit
 from workers.engine.graph.graph import Graph
 from workers.engine.importers.archive import only_file, unpack
-from workers.engine.importers.converted import compare_converted, read_converted
+from workers.engine.importers.converted import folder_of, read_converted
 from workers.engine.importers.formats import Format
 from workers.engine.importers.instead import FROM_KERAS, FROM_SAVED_MODEL, FROM_TFLITE
 from workers.engine.toolkits.running import python_of, run_module
@@ -30,19 +29,10 @@ def read_tensorflow(path: Path, kind: Kind, scratch: Path) -> Graph:
     Raises ToolkitMissing, InvalidModel, UnsafeFile, UnsupportedFormat, UnsupportedOp, ScriptFailed.
     """
     python = python_of(Toolkit.TENSORFLOW, INSTEAD[kind])
-    folder = _folder(scratch)
+    folder = folder_of(scratch)
     folder.mkdir()
     run_module(python, CONVERTER, (kind, str(_source(path, kind, scratch)), "."), folder, QUIET)
     return read_converted(folder)
-
-
-def compare_tensorflow(graph: Graph, scratch: Path) -> Imported:
-    """Compare with what TensorFlow said when the model was read. Raises InvalidModel when the graph says otherwise."""
-    return compare_converted(_folder(scratch), graph, scratch)
-
-
-def _folder(scratch: Path) -> Path:
-    return scratch / "tensorflow"
 
 
 def _source(path: Path, kind: Kind, scratch: Path) -> Path:

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from whetstone.contract.models import Imported
 from whetstone.contract.toolkits import Toolkit
 from workers.engine.graph.graph import Graph
 from workers.engine.importers.archive import unpack
-from workers.engine.importers.converted import compare_converted, read_converted
+from workers.engine.importers.converted import folder_of, read_converted
 from workers.engine.importers.errors import InvalidModel, UnsafeFile, UnsupportedFormat
 from workers.engine.importers.formats import Format
 from workers.engine.importers.instead import FROM_TORCH
@@ -41,7 +40,7 @@ def read_folder(path: Path, kind: Kind, scratch: Path) -> Graph:
 
     Raises UnsafeFile, UnsupportedFormat, InvalidModel, ToolkitMissing, ScriptFailed.
     """
-    folder = _folder(scratch)
+    folder = folder_of(scratch)
     folder.mkdir()
     _stage(unpack(path, scratch), folder / "source")
     config = _read(folder / "source" / "config.json")
@@ -49,15 +48,6 @@ def read_folder(path: Path, kind: Kind, scratch: Path) -> Graph:
     python = python_of(TOOLKITS[kind], FROM_TORCH)
     run_module(python, CONVERTER, (kind, "source", "."), folder, OFFLINE)
     return read_converted(folder)
-
-
-def compare_folder(graph: Graph, scratch: Path) -> Imported:
-    """Compare with what PyTorch said when the model was read. Raises InvalidModel when the graph says otherwise."""
-    return compare_converted(_folder(scratch), graph, scratch)
-
-
-def _folder(scratch: Path) -> Path:
-    return scratch / "torch"
 
 
 def _stage(unpacked: Path, source: Path) -> None:

@@ -11,7 +11,8 @@ class Facts(NamedTuple):
     of the runtime that it holds.
 
     One that lies over the engine's environment has only what that lacks; PyTorch is not installed twice. What is
-    proprietary is installed only by name, by someone who accepts its licence.
+    proprietary is installed only by name, by someone who accepts its licence. What loads files that can hold code is
+    shut in, and used only where that can be done.
     """
 
     formats: tuple[str, ...]
@@ -20,6 +21,7 @@ class Facts(NamedTuple):
     over_engine: bool = False
     proprietary: bool = False
     runtime: str | None = None
+    shut_in: bool = False
 
 
 def facts_of(toolkit: Toolkit) -> Facts:
@@ -33,7 +35,9 @@ def facts_of(toolkit: Toolkit) -> Facts:
         case Toolkit.TRANSFORMERS:
             return Facts(("transformers",), ("transformers", "onnxscript"), 190, over_engine=True)
         case Toolkit.TIMM:
-            return Facts(("timm",), ("onnxscript",), 60, over_engine=True)
+            return Facts(("timm",), ("onnxscript",), 70, over_engine=True)
+        case Toolkit.TORCH_ARCHIVES:
+            return Facts(("torch-export", "torchscript"), ("onnxscript",), 10, over_engine=True, shut_in=True)
         case _:
             assert_never(toolkit)
 

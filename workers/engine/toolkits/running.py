@@ -9,7 +9,10 @@ from typing import NamedTuple
 from whetstone.contract.failures import Failure, FailureCode
 from whetstone.contract.toolkits import Toolkit
 from workers.engine.errors import EngineError
+from workers.engine.toolkits import jail
+from workers.engine.toolkits.catalogue import facts_of
 from workers.engine.toolkits.environments import beneath, how_to_install, is_built, place_of, python_in
+from workers.engine.toolkits.offered import why_not
 
 ROOT = Path(__file__).parents[3]
 START = """
@@ -44,17 +47,26 @@ class ScriptFailed(EngineError):
 
 
 class Python(NamedTuple):
-    """An interpreter, and where it finds what its own environment lacks."""
+    """An interpreter, and where it finds what its own environment lacks. With `alone_with` it is shut in: that is all
+    that it sees, beside the folder it runs in.
+    """
 
     executable: Path
     beside: tuple[Path, ...] = (ROOT,)
+    alone_with: tuple[Path, ...] = ()
 
 
 def python_of(toolkit: Toolkit, instead: str) -> Python:
     """The Python of the toolkit. Raises ToolkitMissing, whose hint ends in what can be done `instead`."""
-    if not is_built(toolkit):
+    if not is_built(toolkit) or why_not(toolkit) is not None:
         raise ToolkitMissing(toolkit, instead)
-    return Python(python_in(place_of(toolkit)), (ROOT, *beneath(toolkit)))
+    place = place_of(toolkit)
+    shut_in = facts_of(toolkit).shut_in and jail.why_not() is None
+    return Python(
+        python_in(place),
+        (ROOT, *beneath(toolkit)),
+        (place.resolve(), ROOT / "workers") if shut_in else (),
+    )
 
 
 def run_module(
@@ -67,7 +79,8 @@ def run_module(
     """
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ}
     beside = ":".join(map(str, python.beside))
-    command = [str(python.executable), "-I", "-B", "-c", START, beside, module, *arguments]
+    shut_in = jail.command(folder, python.alone_with) if python.alone_with else []
+    command = [*shut_in, str(python.executable), "-I", "-B", "-c", START, beside, module, *arguments]
     with (folder / LOG).open("wb") as log:
         done = subprocess.run(
             command,

@@ -10,6 +10,8 @@ PACKAGE = "workers.engine.toolkits.converters.torch_models"
 READERS = {
     "transformers": ("transformers_folders", "read_transformers"),
     "timm": ("timm_files", "read_timm"),
+    "torch-export": ("export_archives", "read_export"),
+    "torchscript": ("torchscript_files", "read_torchscript"),
 }
 """Imported when asked for: each needs another toolkit."""
 

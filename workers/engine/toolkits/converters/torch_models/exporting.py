@@ -113,13 +113,17 @@ def _dimension(axis: Axis) -> Any:
     return torch.export.Dim(axis.name, min=axis.least, max=axis.most)
 
 
-def write(exported: Any, path: Path) -> None:
-    """In one file, or with its weights beside it where protobuf cannot hold them."""
+def write(exported: Any, path: Path, names: dict[str, str] | None = None) -> None:
+    """In one file, or with its weights beside it where protobuf cannot hold them. Axes get other `names`."""
     weights = sum(tensor.const_value.nbytes for tensor in exported.model.graph.initializers.values())
     exported.save(path, external_data=weights > ONE_FILE_LIMIT)
     proto = onnx.load_model(path, load_external_data=False)
     for value in (*proto.graph.output, *proto.graph.value_info):
         _plain_names_only(value.type.tensor_type.shape)
+    for value in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
+        for axis in value.type.tensor_type.shape.dim:
+            if axis.dim_param in (names or {}):
+                axis.dim_param = (names or {})[axis.dim_param]
     onnx.save_model(proto, path)
 
 
