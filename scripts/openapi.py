@@ -33,6 +33,9 @@ NOWHERE = Settings(
 )
 KINDS = ("Added", "Changed", "Deprecated", "Removed", "Fixed")
 _HEADING = re.compile(r"^## (\d{4}-\d\d-\d\d) `([0-9a-f]{16})`$", re.MULTILINE)
+_EMPTY = re.compile(_HEADING.pattern + r"\n+(?=## )", re.MULTILINE)
+"""What a merge leaves of two entries at the same place."""
+
 _PROSE = {"description", "summary", "title", "example", "examples"}
 
 
@@ -86,6 +89,7 @@ def main() -> None:
     if given.lines:
         add_entry(given.lines, contract)
     elif given.again:
+        CHANGELOG.write_text(_EMPTY.sub("", CHANGELOG.read_text()))
         CHANGELOG.write_text(CHANGELOG.read_text().replace(newest_hash(), contract, 1))
     if newest_hash() != contract:
         sys.exit(f"{CHANGELOG.name} has no entry for this: say what changes for callers, see --help")
