@@ -44,7 +44,7 @@ class TextTokenizer:
     def _encoded(self, texts: list[tuple[str, ...]], places: list[str]) -> list[Encoding]:
         given = [text[0] if len(text) == 1 else text for text in texts]
         try:
-            return self._tokenizer.encode_batch(given, add_special_tokens=self._how.special_tokens)
+            return self._tokenizer.encode_batch_fast(given, add_special_tokens=self._how.special_tokens)
         except BaseException as error:
             if _is_no_fault_of_the_file(error):
                 raise
