@@ -46,7 +46,8 @@ async def purge(session: AsyncSession, places: Places, row: ClosingRow) -> None:
     """Delete everything but the tenant's own row and this one. The transaction must be confined to the tenant."""
     tenant_id = TenantID(row.tenant_id)
     await _hold(session, tenant_id)
-    emails = list(await session.scalars(select(UserRow.email).where(UserRow.tenant_id == tenant_id)))
+    people = select(UserRow.email).where(UserRow.tenant_id == tenant_id, UserRow.email.is_not(None))
+    emails = [email for email in await session.scalars(people) if email is not None]
     await _forget_accounts(session, emails)
     row.rows = _added(row.rows, await _delete_rows(session, tenant_id))
     row.objects += await _delete_objects(places.storage, tenant_id)

@@ -19,9 +19,12 @@ async def sweep(sessions: async_sessionmaker[AsyncSession]) -> None:
     async with sessions() as session:
         tenants = await ruled_any_tenant(session)
     for tenant_id in tenants:
-        with scope.tenant(tenant_id):
-            while await _apply_once(sessions, TenantID(tenant_id)):
-                pass
+        try:
+            with scope.tenant(tenant_id):
+                while await _apply_once(sessions, TenantID(tenant_id)):
+                    pass
+        except Exception:  # one tenant's trouble must not keep the others' rules
+            log.exception("rules could not be applied", tenant_id=tenant_id)
 
 
 async def _apply_once(sessions: async_sessionmaker[AsyncSession], tenant_id: TenantID) -> bool:

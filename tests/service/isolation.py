@@ -173,7 +173,7 @@ def settle(service: Running, client: Client, folder: Path) -> Estate:
     columns = "id, tenant_id, job_id, user_id, note, digest, views, expires_at"
     query(
         service, f"insert into shares ({columns}) values (%s, %s, %s, %s, %s, %s, 0, now() + interval '1 day')",  # noqa: S608 - our own
-        ids["share_id"], tenant_id, job.id, me.id, MARK, b"digest",
+        ids["share_id"], tenant_id, job.id, me.id, MARK, ids["share_id"].encode(),
     )  # fmt: skip
     return Estate(tenant_id, ids, {Use.STEP: token, Use.ATTEMPT: order.token, Use.FILE: link})
 

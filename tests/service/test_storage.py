@@ -114,7 +114,7 @@ def sha256_of(path: Path) -> str:
 
 
 def put(link: Any, content: bytes, **headers: str) -> httpx.Response:
-    return httpx.put(link.url, content=content, headers=link.headers | headers)
+    return httpx.put(link.url, content=content, headers=link.headers | headers, timeout=60)
 
 
 def test_a_file_goes_in_parts_past_the_api_and_comes_back(
