@@ -74,7 +74,7 @@ async def revoke_share(share_id: ShareRef, caller: Writer, session: Session) -> 
 
 
 async def _visit(
-    link: Annotated[str, Path(max_length=100, description="what the link ends with")],
+    link: Annotated[str, Path(description="what the link ends with")],
     request: Request,
     sessions: SessionsDep,
     limiter: LimiterDep,
