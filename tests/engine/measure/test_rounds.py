@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from workers.engine.measure.rounds import GOOD_ROUNDS, LONGEST_BURST, Rounds, burst_length, compare
+from workers.engine.measure.rounds import GOOD_ROUNDS, LONGEST_BURST, WARMUP_WINDOWS, Rounds, burst_length, compare
 from workers.engine.measure.sessions import SESSIONS, Sessions
 
 
@@ -53,6 +53,13 @@ def test_each_round_has_both_sides_in_random_order_after_a_settling_call() -> No
     pairs = [tuple(timed[at : at + 2]) for at in range(0, len(timed), 2)]
     assert len(pairs) == len(rounds)
     assert set(pairs) == {("a1", "b1"), ("b1", "a1")}
+
+
+def test_a_slow_model_gets_the_bursts_that_show_it_is_warm() -> None:
+    """Where the time for warming up is over after the first call."""
+    rounds = run(Clockwork("a", 2000.0), Clockwork("b", 1000.0), seconds=0.0)
+    assert rounds.settled
+    assert rounds.warmup_runs == 2 + 2 * WARMUP_WINDOWS
 
 
 def test_a_side_that_never_settles_is_timed_all_the_same() -> None:

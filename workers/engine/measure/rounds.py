@@ -101,12 +101,15 @@ def burst_length(call_ms: float, seconds: float) -> int:
 
 
 def _warm_up(original: Burster, result: Burster, seconds: float, rounds: Rounds) -> float:
-    """Run both sides by turns until both are stable, or the time is over; the slower side's time of one call."""
+    """Run both sides by turns until both are stable, or the time is over; the slower side's time of one call.
+
+    Slow models get as many bursts as it takes to see that they are stable, whatever the time.
+    """
     deadline = time.monotonic() + seconds
     first = max(statistics.median(side.burst(1)) for side in (original, result))
     runs = max(1, min(LONGEST_BURST, int(1000 * WINDOW_SECONDS / max(first, QUICKEST_MS))))
     seen: tuple[list[float], list[float]] = ([], [])
-    while not rounds.settled and time.monotonic() < deadline:
+    while not rounds.settled and (len(seen[0]) < WARMUP_WINDOWS or time.monotonic() < deadline):
         for side, medians in zip((original, result), seen, strict=True):
             medians.append(statistics.median(side.burst(runs)))
         rounds.settled = all(_stable(medians[-WARMUP_WINDOWS:]) for medians in seen)
