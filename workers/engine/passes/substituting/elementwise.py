@@ -44,10 +44,13 @@ def _following(view: View, start: str, admits: Admits) -> list[NodeProto]:
         others = [view.floats(name) for name in node.input if name and name not in reached]
         return all(each is not None and each.ndim <= rank and admits(each) for each in others)
 
-    for node in view.graph.nodes:
-        if len(found) < MOST_NODES and belongs(node):
+    waiting = {view.place(node): node for node in view.graph.consumers(start)}
+    while waiting and len(found) < MOST_NODES:
+        node = waiting.pop(min(waiting))
+        if belongs(node):
             found.append(node)
             reached.update(node.output)
+            waiting |= {view.place(reader): reader for name in node.output for reader in view.graph.consumers(name)}
     return found
 
 

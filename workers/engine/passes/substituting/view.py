@@ -6,7 +6,7 @@ from typing import Any
 
 from onnx import NodeProto, helper
 
-from workers.engine.graph.graph import DEFAULT_DOMAINS, Array, Graph
+from workers.engine.graph.graph import DEFAULT_DOMAINS, Array, Graph, name_of
 from workers.engine.graph.shapes import Shape, infer_shapes
 from workers.engine.graph.tensors import all_nodes
 
@@ -17,12 +17,17 @@ class View:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.shapes: dict[str, Shape] = infer_shapes(graph)
+        self._places = {name_of(node): place for place, node in enumerate(graph.nodes)}
         self._reads = Counter(name for node in all_nodes(graph.model) for name in node.input)
         self._reads.update(facts.name for facts in graph.outputs)
 
     def nodes(self, *ops: str) -> list[NodeProto]:
         """The standard nodes of these kinds, in the order they run."""
         return [node for node in self.graph.nodes if node.op_type in ops and node.domain in DEFAULT_DOMAINS]
+
+    def place(self, node: NodeProto) -> int:
+        """Where a node of the graph comes in the order in which they run."""
+        return self._places[name_of(node)]
 
     def maker(self, tensor: str, *ops: str) -> NodeProto | None:
         """The node that makes a tensor, if it is of these kinds."""
