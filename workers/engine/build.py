@@ -116,7 +116,15 @@ class _Workshop:
         card = self._request.scratch / "engine.json"
         card.write_text(_card(report))
         beside = {f"engine/{engine.file.name}": engine.file, "engine/engine.json": card}
-        return pack(Pair(self.original, self.result), agreement, few, kit, self._request.scratch, beside)
+        return pack(
+            Pair(self.original, self.result),
+            agreement,
+            few,
+            kit,
+            self._request.scratch,
+            beside,
+            toolkit_of(self._task.target),
+        )
 
 
 def _facts(engine: _Engine) -> dict[str, object]:

@@ -13,6 +13,7 @@ from whetstone.contract.metrics import Metric
 from whetstone.contract.models import TensorFacts
 from whetstone.contract.steps import PackedFile
 from whetstone.contract.targets import RuntimeSettings, Target, toolkit_of
+from whetstone.contract.toolkits import Toolkit
 from whetstone.contract.types import Contract
 from workers.engine.bundle.tar import packing
 from workers.engine.bundle.triton import config
@@ -61,9 +62,18 @@ class Pair:
 
 
 def pack(
-    pair: Pair, agreement: Agreement, feed: Feed, path: Path, scratch: Path, beside: Mapping[str, Path] = NOTHING
+    pair: Pair,
+    agreement: Agreement,
+    feed: Feed,
+    path: Path,
+    scratch: Path,
+    beside: Mapping[str, Path] = NOTHING,
+    toolkit: Toolkit | None = None,
 ) -> tuple[PackedFile, ...]:
-    """Write the kit, with what lies `beside` the two models; what is in it. The same files give the same bytes."""
+    """Write the kit, with what lies `beside` the two models; what is in it. The same files give the same bytes.
+
+    `toolkit` is the one that took part, where that is not the one of the target that the models run on.
+    """
     samples = scratch / "samples.npz"
     _write_samples(feed, samples)
     with packing(path, path.name.removesuffix(".kit.tar.gz")) as kit:
@@ -74,7 +84,7 @@ def pack(
         if toolkit_of(agreement.target) is not None:
             kit.add("fixed_batch.py", Path(fixed_batch.__file__))
         kit.add("samples.npz", samples)
-        kit.write("toolchain.cdx.json", toolchain(toolkit_of(agreement.target)))
+        kit.write("toolchain.cdx.json", toolchain(toolkit or toolkit_of(agreement.target)))
         triton = config(agreement.target, agreement.inputs, agreement.outputs)
         if triton is not None:
             kit.write("triton/config.pbtxt", triton)
