@@ -30,7 +30,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("domain", list(CASES))
 def test_a_domains_example(domain: Domain, full_client: Client, tmp_path: Path) -> None:
     files = CASES[domain].write(tmp_path)
-    order = presets.order(full_client, domain, files, Limit(minutes=4, trials=5), seconds=1)
+    order = presets.order(full_client, domain, files, Limit(minutes=4, trials=8), seconds=1)
     report = full_client.jobs.wait(full_client.jobs.submit(order).id)
     assert report.preset.domain is domain
     assert report.preset.calibrator is PRESETS[domain].calibrator
