@@ -174,7 +174,7 @@ def test_storage_is_refused_before_it_is_sent(priced: Running, client: Client, g
     assert refused.value.problem.quota == QuotaUse(resource=Resource.STORAGE_BYTES, limit=1000, used=400)
     assert "ask the operator" in str(refused.value)
     with pytest.raises(QuotaExceeded):  # in chunks, without saying how much will come
-        client.request("POST", "/v1/models", params={"filename": "a.onnx"}, content=lambda: iter([b"y" * 700]))
+        client.request("POST", "/v1/models", params={"filename": "a.onnx"}, content=iter([b"y" * 700]))
     path.write_bytes(b"y" * 600)
     upload(client, "/v1/models", path, ModelRead)
     assert client.usage.get().quotas[-1].used == 1000
