@@ -198,3 +198,23 @@ def test_the_graph_given_is_not_touched(one_hot: Graph, context: Context) -> Non
     before = one_hot.model.SerializeToString()
     substituted(one_hot, Rule.TABLE, context)
     assert one_hot.model.SerializeToString() == before
+
+
+def test_names_of_factorized_layers_are_not_taken(context: Context) -> None:
+    """Factorizing calls what it puts before a layer `.part1`."""
+    body = """g (float[N,4,1,1] x) => (float[N,3,2,2] y) {
+        t = Conv (x, thin) y = ConvTranspose <kernel_shape = [2, 2], strides = [2, 2]> (t, w) }"""
+    model = models.with_weights(models.parsed(body), thin=normal(5, 4, 1, 1), w=normal(5, 3, 2, 2))
+    model.graph.node[0].output[0] = model.graph.node[1].input[0] = "y.part1"
+    graph = Graph(model)
+    outcome = substituted(graph, Rule.PIXELS, context)
+    assert_same(graph, outcome.graph, x=normal(2, 4, 1, 1))
+
+
+def test_places_of_a_cut_keep_their_type(context: Context) -> None:
+    body = """g (float[N,7,9,1] a, float[N,7,9,1] b) => (float[N,2,7,5] y) {
+        s = Concat <axis = -1> (a, b) c = Slice (s, begin, end, axis) y = Transpose <perm = [0, 3, 1, 2]> (c) }"""
+    weights = {name: np.array([value], np.int32) for name, value in {"begin": 0, "end": 5, "axis": 2}.items()}
+    graph = Graph(models.with_weights(models.parsed(body), **weights))
+    outcome = substituted(graph, Rule.LAYOUT, context)
+    assert_same(graph, outcome.graph, a=normal(3, 7, 9, 1), b=normal(3, 7, 9, 1))

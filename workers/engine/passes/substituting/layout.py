@@ -46,20 +46,14 @@ def _turned(view: View, stack: NodeProto, cuts: Sequence[NodeProto], turn: NodeP
         made.add("Reshape", name, made.ints(0, *(shape[axis] for axis in order[1:])))
         for name, shape in zip(stack.input, known, strict=True)
     ]
-    rank, steps = len(order), [*cuts]
-    value = made.add(
-        "Concat",
-        *parts,
-        output=None if steps else turn.output[0],
-        axis=order.index(attributes(stack)["axis"] % rank),
-    )
-    for cut in steps:
-        axes = view.constant(cut.input[3])
-        if axes is None:
-            raise AssertionError(cut)
-        places = made.constant(np.array([order.index(int(axis) % rank) for axis in axes], np.int64))
-        last = turn.output[0] if cut is steps[-1] else None
-        value = made.add("Slice", value, *cut.input[1:3], places, *cut.input[4:], output=last)
+    rank = len(order)
+    outputs = [None] * len(cuts) + [turn.output[0]]
+    axis = order.index(attributes(stack)["axis"] % rank)
+    value = made.add("Concat", *parts, output=outputs[0], axis=axis)
+    for cut, output in zip(cuts, outputs[1:], strict=True):
+        axes = view.graph.weight(cut.input[3])
+        places = made.constant(np.array([order.index(int(each) % rank) for each in axes], axes.dtype))
+        value = made.add("Slice", value, *cut.input[1:3], places, *cut.input[4:], output=output)
     yield made.of((stack, *cuts, turn), f"a concatenation of {len(parts)} tensors that were turned before")
 
 

@@ -170,12 +170,10 @@ def _centred(view: View, node: NodeProto, found: _Normalized, shift: str | None)
             factors = view.graph.weight(name)
             wide = factors.reshape((1,) * (rank - factors.ndim) + factors.shape).transpose(order)
             value = made.add(op, value, made.constant(wide.reshape(-1) if wide.size == wide.shape[-1] else wide))
-    made.add(
-        "Transpose" if turned != x else "Identity",
-        value,
-        output=node.output[0],
-        **({"perm": order} if turned != x else {}),
-    )
+    if turned == x:
+        made.add("Identity", value, output=node.output[0])
+    else:
+        made.add("Transpose", value, output=node.output[0], perm=order)
     return made.of((node,), f"a normalization along axis {axis} that centres first")
 
 

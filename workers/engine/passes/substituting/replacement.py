@@ -30,9 +30,14 @@ class Maker:
     nodes: list[NodeProto] = field(default_factory=list)
     constants: dict[str, Array] = field(default_factory=dict)
 
+    @property
+    def _next(self) -> str:
+        """Not `.part`, which factorizing calls its layers."""
+        return f"{self.name}.made{len(self.nodes) + 1}"
+
     def constant(self, values: Array) -> str:
         """A new constant. Returns its name."""
-        name = f"{self.name}.constant{len(self.constants) + 1}"
+        name = f"{self.name}.given{len(self.constants) + 1}"
         self.constants[name] = values
         return name
 
@@ -42,14 +47,14 @@ class Maker:
 
     def add(self, op: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
         """A new node. Returns the name of its output."""
-        name = f"{self.name}.part{len(self.nodes) + 1}"
+        name = self._next
         made = output or name
         self.nodes.append(helper.make_node(op, inputs, [made], name, **attributes))
         return made
 
     def split(self, tensor: str, sizes: str, count: int) -> list[str]:
         """A new node that splits a tensor along its second axis. Returns the names of its outputs."""
-        name = f"{self.name}.part{len(self.nodes) + 1}"
+        name = self._next
         made = [f"{name}.{number}" for number in range(1, count + 1)]
         self.nodes.append(helper.make_node("Split", [tensor, sizes], made, name, axis=1))
         return made
