@@ -15,7 +15,7 @@ PEER_PACKAGES = ("onnxruntime", "openvino", "nncf", "olive-ai")
 
 INTRODUCTION = """# Benchmarks
 
-Written by `python -m benchmarks.models --write`, on {date}, in one run on one machine: {cpu}, {cores} cores used,
+Measured by `python -m benchmarks.models`, on {date}, on one machine: {cpu}, {cores} cores used,
 {isa}; {versions}.
 
 {count} models that others trained and published in packages (three are trained here), with real inputs.{left_out}
@@ -24,7 +24,7 @@ better of the two files counts. The peers have the settings they have when nobod
 
 {peers}
 
-All files of a model are timed in one run: each in fresh processes of its own, several times over, in turns, in random
+All files of a model are timed in one run: each in fresh processes of its own, more than once, in turns, in random
 order. **{limit:g} % may be lost**, relative to the original, on a test split that nobody was shown: accuracy where
 there are labels; else the share of changed decisions, where an output decides among classes; else one minus the mean
 cosine similarity of the outputs. A file that lost more, or a tool that failed, counts as the original: 1.00.

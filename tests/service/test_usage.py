@@ -154,7 +154,7 @@ def test_days_add_up(client: Client, guest: Guest, path: Path, tmp_path: Path) -
 def test_requests_are_counted(client: Client) -> None:
     for _ in range(20):
         client.me()
-    until(lambda: client.usage.get().requests >= 20)
+    assert until(lambda: client.usage.get().requests >= 20)
 
 
 def test_days_must_be_in_order(client: Client) -> None:
