@@ -11,7 +11,7 @@ from app.core.errors import problems
 from app.core.resources import SessionsDep, SettingsDep
 from app.core.signing import InvalidToken
 from app.core.storage import PartsMissing, StorageUnavailable, WrongContent
-from app.fleet import outputs, repository, service
+from app.fleet import outputs, repository, saving, service
 from app.identity.caller import GUARDED, Caller
 from app.identity.routing import Route
 from whetstone.contract.steps import (
@@ -102,7 +102,7 @@ async def complete_output(body: UploadDone, token: Token, session: Session, flee
 )
 async def save_checkpoint(body: Checkpoint, token: Token, session: Session, fleet: FleetDep) -> None:
     """Save the graph after a pass, from which a retry goes on."""
-    await service.checkpoint(session, fleet, token, body)
+    await saving.save_checkpoint(session, fleet, token, body)
 
 
 @router.post(
@@ -113,7 +113,7 @@ async def save_checkpoint(body: Checkpoint, token: Token, session: Session, flee
 )
 async def save_learning(body: LearningState, token: Token, session: Session, fleet: FleetDep) -> None:
     """Save how far a pass has learned, from which a retry goes on."""
-    await service.save_learning(session, fleet, token, body)
+    await saving.save_learning(session, fleet, token, body)
 
 
 @router.post(
@@ -124,7 +124,7 @@ async def save_learning(body: LearningState, token: Token, session: Session, fle
 )
 async def save_findings(body: Findings, token: Token, session: Session, fleet: FleetDep) -> None:
     """Save what a search has come to, from which a retry goes on."""
-    await service.save_findings(session, fleet, token, body)
+    await saving.save_findings(session, fleet, token, body)
 
 
 @router.post(

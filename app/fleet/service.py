@@ -29,22 +29,18 @@ from app.usage import metering, quotas
 from app.usage.metering import Work
 from app.usage.repository import hold_tenant
 from whetstone.contract.failures import INFRASTRUCTURE, Failure, FailureCode
-from whetstone.contract.jobs import ArtifactKind, StepKind, StepState
+from whetstone.contract.jobs import StepKind, StepState
 from whetstone.contract.search import Ended
 from whetstone.contract.steps import (
     RUN_STEP,
-    Checkpoint,
     Fail,
-    Findings,
     Finish,
     Heartbeat,
     HeartbeatAnswer,
     InputFile,
     InputRole,
-    LearningState,
     Limits,
     OnTarget,
-    Optimize,
     Order,
     OutputFile,
     SearchRecipe,
@@ -176,7 +172,7 @@ async def claim(session: AsyncSession, fleet: Fleet, token: str, worker_id: str)
     step.worker_id = worker_id
     step.started_at = datetime.now(UTC)
     step.progress = 0.0
-    _prolong(fleet, step)
+    prolong(fleet, step)
     await fleet.listeners[StepKind(step.kind)].started(session, step)
     return await _order(session, fleet, step)
 
@@ -215,7 +211,8 @@ async def _held(session: AsyncSession, fleet: Fleet, step_id: str) -> StepRow:
     return step
 
 
-def _prolong(fleet: Fleet, step: StepRow) -> None:
+def prolong(fleet: Fleet, step: StepRow) -> None:
+    """Begin the lease anew."""
     step.lease_until = datetime.now(UTC) + timedelta(seconds=fleet.settings.lease.seconds)
 
 
@@ -259,63 +256,11 @@ async def heartbeat(session: AsyncSession, fleet: Fleet, token: str, beat: Heart
     best so far. Raises StepLost.
     """
     step = await owned(session, fleet, token)
-    _prolong(fleet, step)
+    prolong(fleet, step)
     if beat.progress is not None:
         step.progress, step.message = beat.progress, beat.message
     await fleet.listeners[StepKind(step.kind)].told(session, step, beat)
     return HeartbeatAnswer(cancel=step.cancel_requested, wrap_up=is_wrapping_up(step))
-
-
-async def checkpoint(session: AsyncSession, fleet: Fleet, token: str, saved: Checkpoint) -> None:
-    """Remember how far an optimize step has come, so that a retry goes on from there."""
-    step = await owned(session, fleet, token)
-    if not isinstance(step.task, Optimize):
-        raise WrongResult("Only an optimize step has checkpoints.")
-    tenant_id = TenantID(step.tenant_id)
-    await artifacts.drop_interim(session, tenant_id, step.id)  # with it the learning state of the pass now done
-    row = await artifacts.add(session, tenant_id, step.subject_id, step.id, None, saved.output)
-    given = StepInput(role=InputRole.CHECKPOINT, file_id=row.file_id, filename=saved.output.name)
-    step.inputs = (*_without_interim(step.inputs), given)
-    step.task = step.task.model_copy(update={"done": saved.passes})
-    _prolong(fleet, step)
-
-
-async def save_learning(session: AsyncSession, fleet: Fleet, token: str, saved: LearningState) -> None:
-    """Remember how far the pass in work has learned; replaces what was remembered before."""
-    step = await owned(session, fleet, token)
-    if not isinstance(step.task, Optimize) or saved.output.kind is not ArtifactKind.LEARNING_STATE:
-        raise WrongResult("Only an optimize step has a learning state.")
-    tenant_id = TenantID(step.tenant_id)
-    await artifacts.drop_interim(session, tenant_id, step.id, (ArtifactKind.LEARNING_STATE,))
-    row = await artifacts.add(session, tenant_id, step.subject_id, step.id, None, saved.output)
-    given = StepInput(role=InputRole.LEARNING_STATE, file_id=row.file_id, filename=saved.output.name)
-    step.inputs = (*(old for old in step.inputs if old.role is not InputRole.LEARNING_STATE), given)
-    _prolong(fleet, step)
-
-
-async def save_findings(session: AsyncSession, fleet: Fleet, token: str, found: Findings) -> None:
-    """Remember what a search has come to, so that a retry goes on from there.
-
-    Attempts count anew with every candidate: a search that gets on must not fail because it is long.
-    """
-    step = await owned(session, fleet, token)
-    if not isinstance(step.task, SearchRecipe):
-        raise WrongResult("Only a search has findings.")
-    if found.output is not None:
-        await _keep_best(session, step, found.output)
-    changed = {"tried": (*step.task.tried, *found.tried), "trying": found.trying, "spent": found.spent}
-    step.task = step.task.model_copy(update=changed)
-    if found.tried:
-        step.max_attempts = step.attempt + fleet.settings.lease.max_attempts
-    _prolong(fleet, step)
-
-
-async def _keep_best(session: AsyncSession, step: StepRow, output: OutputFile) -> None:
-    tenant_id = TenantID(step.tenant_id)
-    row = await artifacts.add(session, tenant_id, step.subject_id, step.id, None, output)
-    await artifacts.drop_interim(session, tenant_id, step.id, but=row.id)
-    given = StepInput(role=InputRole.CHECKPOINT, file_id=row.file_id, filename=output.name)
-    step.inputs = (*_without_interim(step.inputs), given)
 
 
 async def wrap_up(session: AsyncSession, step: StepRow) -> None:
@@ -338,7 +283,8 @@ def is_wrapping_up(step: StepRow) -> bool:
     return isinstance(step.task, SearchRecipe | TryValues) and step.task.stop is not None
 
 
-def _without_interim(inputs: tuple[StepInput, ...]) -> tuple[StepInput, ...]:
+def without_interim(inputs: tuple[StepInput, ...]) -> tuple[StepInput, ...]:
+    """Those that it was queued with, without what an attempt has left."""
     return tuple(given for given in inputs if given.role not in (InputRole.CHECKPOINT, InputRole.LEARNING_STATE))
 
 
@@ -417,7 +363,7 @@ async def _ended(
     session: AsyncSession, fleet: Fleet, step: StepRow, state: StepState, outputs: tuple[OutputFile, ...] = ()
 ) -> None:
     _end(step, state)
-    step.inputs = _without_interim(step.inputs)
+    step.inputs = without_interim(step.inputs)
     await fleet.listeners[StepKind(step.kind)].ended(session, step, outputs)
     # Only now: an output may have the very content of the last checkpoint, and must be recorded before that goes.
     await artifacts.drop_interim(session, TenantID(step.tenant_id), step.id)
