@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import psycopg
+import pytest
 from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.twofactor.totp import TOTP
 from typeid import TypeID
@@ -21,6 +22,7 @@ from app.core.tenancy import TenantID
 from app.embedded.service import Running
 from app.identity import service as identity
 from app.keys.service import create_key
+from app.settings import Settings
 from app.tenants.tables import TenantRow
 from tests.service import facts
 from whetstone.client import Client
@@ -136,3 +138,12 @@ def until(found: Callable[[], Any], seconds: float = 15) -> Any:
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.02)
     return value
+
+
+def settings_of(service: Running) -> Settings:
+    """As the processes of a service read them."""
+    names = {name: value for name, value in service.environment.items() if name.startswith("WHETSTONE_")}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in names.items():
+            patch.setenv(name, value)
+        return Settings()

@@ -6,7 +6,6 @@ is an error here, so that none is forgotten.
 
 import sys
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,67 +19,17 @@ from app.embedded.service import Running
 from tests.service import facts, second_wall
 from tests.service.actors import PASSWORD, Guest, new_tenant, query
 from tests.service.conftest import QUICK, data_folder
+from tests.service.doors import LINK, OPEN, SHARED, WORKER, WORKER_BODIES, Door, bodies, doors, scopes_for
 from whetstone.client import Client
 from whetstone.contract.checks import CheckSpec
 from whetstone.contract.identity import Scope
 from whetstone.contract.jobs import ArtifactKind
-from whetstone.contract.learning import Finetune
 from whetstone.contract.steps import Finish, Optimized, OutputFile
 from whetstone.contract.templates import JobTemplate, TemplateCreate
 
 MARK = "victim7f3a"
 _REFUSED, _MISSING = 401, 404
 _FORBIDDEN = 403
-OPEN = {
-    "GET /healthz",
-    "GET /readyz",
-    "GET /v1/signing-keys",
-    "GET /v1/deletion-receipts/{receipt_id}",
-    "POST /v1/login",
-    "POST /v1/login/second-factor",
-    "POST /v1/sessions",
-    "POST /v1/sessions/second-factor",
-    "POST /v1/sessions/oidc",
-    "GET /v1/sessions/oidc/callback",
-    "POST /v1/invitations/accept",
-    "POST /v1/password-resets",
-    "POST /v1/password-resets/confirm",
-}
-_ANY_KEY = {
-    "GET /v1/me",
-    "GET /v1/me/second-factor",
-    "GET /v1/sessions",
-    "POST /v1/keys/{key_id}/rotate",
-    "DELETE /v1/keys/{key_id}",
-}
-_NO_RESTRICTED_KEY = {
-    "POST /v1/keys",
-    "PUT /v1/me/password",
-    "POST /v1/service-accounts/{account_id}/keys",
-    "PUT /v1/me/second-factor",
-    "POST /v1/me/second-factor/confirm",
-    "POST /v1/me/second-factor/recovery-codes",
-    "POST /v1/me/second-factor/disable",
-    "DELETE /v1/sessions",
-    "DELETE /v1/sessions/{session_id}",
-    "POST /v1/tenant/closing",
-    "DELETE /v1/tenant/closing",
-}
-_WRITERS_READ = {"GET /v1/uploads/{upload_id}/parts"}  # it hands out links to write by
-_ESTIMATE = "POST /v1/jobs/estimate"  # reads only, whatever its method
-_ADMINS = (
-    "/v1/usage/budget",
-    "/v1/webhooks",
-    "/v1/deliveries",
-    "/v1/members",
-    "/v1/invitations",
-    "/v1/service-accounts",
-)
-_ONLY_ADMINS_READ = ("/v1/invitations", "/v1/audit", "/v1/retention", "/v1/tenant/export")
-_WORKER = "/v1/worker/"
-_LINK = "/v1/files/{token}"
-_SHARED = "/v1/shared/"
-_QUERIES = {"/v1/jobs/compare": "?job={job_id}&job={other_job_id}"}
 
 
 @dataclass
@@ -105,21 +54,6 @@ class Tally:
         self.tried += 1
         if not safe:
             self.leaks.append(where)
-
-
-@dataclass(frozen=True)
-class Door:
-    """One operation of the OpenAPI document."""
-
-    method: str
-    path: str
-    has_body: bool
-
-    def url(self, ids: dict[str, str]) -> str:
-        return (self.path + _QUERIES.get(self.path, "")).format(**ids)
-
-    def __str__(self) -> str:
-        return f"{self.method} {self.path}"
 
 
 def settle(service: Running, client: Client, folder: Path) -> Estate:
@@ -178,51 +112,6 @@ def settle(service: Running, client: Client, folder: Path) -> Estate:
     return Estate(tenant_id, ids, {Use.STEP: token, Use.ATTEMPT: order.token, Use.FILE: link})
 
 
-def doors(service: Running) -> list[Door]:
-    document = httpx.get(f"{service.url}/openapi.json", timeout=60).json()
-    return [
-        Door(method.upper(), path, "requestBody" in operation)
-        for path, item in document["paths"].items()
-        for method, operation in item.items()
-    ]
-
-
-def _scopes_for(door: Door) -> set[Scope]:
-    """Which scopes, each alone, open this door."""
-    if str(door) in _ANY_KEY:
-        return set(Scope)
-    if str(door) in _NO_RESTRICTED_KEY:
-        return set()
-    if str(door) in _WRITERS_READ:
-        return {Scope.WRITE}
-    if str(door) == _ESTIMATE or (door.method == "GET" and not door.path.startswith(_ONLY_ADMINS_READ)):
-        return {Scope.READ}
-    return {Scope.ADMIN if door.path.startswith((*_ADMINS, *_ONLY_ADMINS_READ)) else Scope.WRITE}
-
-
-def bodies(door: Door, ids: dict[str, str]) -> Iterator[dict[str, Any]]:
-    """Every way to name another's ids in the body of a request."""
-    if str(door) in ("POST /v1/jobs", _ESTIMATE):
-        order = facts.spec(ids["model_id"]).model_dump(mode="json")
-        yield order
-        yield order | {"dataset_id": ids["dataset_id"]}
-        for role in ("teacher", "student"):
-            plan = {"kind": "recipe", "passes": [Finetune().model_dump(mode="json") | {role: ids["model_id"]}]}
-            yield order | {"plan": plan}
-    elif str(door) in ("POST /v1/models", "POST /v1/datasets"):
-        yield {}
-        yield {"upload_id": ids["upload_id"]}
-    elif str(door) == "POST /v1/templates/{template_id}/jobs":
-        yield {"model_id": ids["model_id"]}
-    elif str(door) == "POST /v1/checks":
-        yield {"against": ids["job_id"], "model_id": ids["model_id"]}
-        yield {"against": ids["job_id"], "job_id": ids["job_id"]}
-    elif door.has_body and str(door) not in _BODIES:
-        raise AssertionError(f"{door} takes a body: say in _BODIES what to send")
-    else:
-        yield _BODIES.get(str(door), {})
-
-
 class Attack:
     """Tries everything, as one stranger."""
 
@@ -241,11 +130,11 @@ class Attack:
 
     def run(self) -> Tally:
         for door in doors(self.service):
-            if door.path.startswith(_WORKER):
+            if door.path.startswith(WORKER):
                 self._worker(door)
-            elif door.path == _LINK:
+            elif door.path == LINK:
                 self._link(door)
-            elif door.path.startswith(_SHARED):
+            elif door.path.startswith(SHARED):
                 self._shared(door)
             elif str(door) not in OPEN:
                 self._credentials(door)
@@ -276,7 +165,7 @@ class Attack:
         for scope, key in self.restricted.items():
             answer = self._send(door, door.url(self.estate.ids), key, body)
             refused = answer.status_code == _FORBIDDEN
-            safe = refused != (scope in _scopes_for(door)) and not self._shows(answer)
+            safe = refused != (scope in scopes_for(door)) and not self._shows(answer)
             self.tally.note(f"{door} with the scope {scope}: {answer.status_code}", safe=safe)
 
     def _ended_keys(self) -> list[str]:
@@ -314,7 +203,7 @@ class Attack:
             answer = self.http.request(
                 door.method,
                 door.path,
-                json=_WORKER_BODIES[door.path.rpartition("/")[2]],
+                json=WORKER_BODIES[door.path.rpartition("/")[2]],
                 headers=headers | {"Authorization": f"Bearer {token}"},
             )
             self.tally.note(f"{door} with a bad token: {answer.status_code}", safe=answer.status_code == _REFUSED)
@@ -348,59 +237,6 @@ def _shape(answer: httpx.Response) -> str:
     """What may differ between two answers: the request's own id."""
     request_id = answer.headers.get("x-request-id", "-")
     return answer.text.replace(request_id, "")
-
-
-_BODIES: dict[str, dict[str, Any]] = {
-    "POST /v1/uploads": {"size": 5, "sha256": "1" * 64},
-    "PATCH /v1/models/{model_id}": {"name": "taken"},
-    "PATCH /v1/datasets/{dataset_id}": {"name": "taken"},
-    "PATCH /v1/jobs/{job_id}": {"name": "taken"},
-    "POST /v1/jobs/{job_id}/clone": {},
-    "POST /v1/jobs/{job_id}/shares": {},
-    "POST /v1/templates": {"name": "mine", "order": {}},
-    "PATCH /v1/templates/{template_id}": {"name": "taken"},
-    "POST /v1/webhooks": {"url": "https://example.com/"},
-    "PATCH /v1/webhooks/{webhook_id}": {"description": "taken"},
-    "POST /v1/webhooks/{webhook_id}/rotate-secret": {"overlap_hours": 0},
-    "POST /v1/keys": {"name": "mine"},
-    "POST /v1/service-accounts": {"name": "mine"},
-    "PATCH /v1/service-accounts/{account_id}": {"enabled": False},
-    "POST /v1/service-accounts/{account_id}/keys": {"name": "mine"},
-    "POST /v1/keys/{key_id}/rotate": {"overlap_hours": 1},
-    "PATCH /v1/members/{user_id}": {"role": "owner"},
-    "POST /v1/invitations": {"email": "someone@example.com"},
-    "PUT /v1/usage/budget": {"measure": "minutes", "monthly": 10},
-    "PUT /v1/retention": {"jobs_days": 30},
-    "POST /v1/retention/preview": {"jobs_days": 1},
-    "POST /v1/tenant/closing": {"name": "test"},
-    "PUT /v1/me/password": {"old": "wrong password", "new": "another password"},
-    "PUT /v1/me/second-factor": {"password": "wrong password"},
-    "POST /v1/me/second-factor/confirm": {"code": "123456"},
-    "POST /v1/me/second-factor/recovery-codes": {"code": "123456"},
-    "POST /v1/me/second-factor/disable": {"password": "wrong password", "code": "123456"},
-}
-_OUTPUT = {"name": "x", "kind": "model", "media_type": "x/y", "sha256": "0" * 64, "size": 1}
-_WORKER_BODIES: dict[str, Any] = {
-    "claim": None,
-    "heartbeat": {},
-    "uploads": {"sha256": "0" * 64, "size": 1},
-    "complete": {"upload": "x"},
-    "checkpoint": {"passes": [], "output": _OUTPUT},
-    "learning-state": {"output": _OUTPUT},
-    "findings": {"tried": [], "trying": None, "spent": 0},
-    "finish": {"result": {"kind": "report"}},
-    "fail": {"failure": {"code": "internal_error", "message": "x"}},
-    "enrolment": {
-        "worker_id": "wrk_01h455vb4pex5vsknk084sn02q",
-        "name": "x",
-        "hardware": "cpu",
-        "targets": [],
-        "version": "x",
-        "cpu": "x",
-        "cores": 1,
-        "memory": 1,
-    },
-}
 
 
 def attack(service: Running) -> Tally:

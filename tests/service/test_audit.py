@@ -13,7 +13,8 @@ from app.core.database import plain_url
 from app.embedded.service import Running
 from tests.service import facts
 from tests.service.actors import PASSWORD, Guest, new_tenant, query, upload
-from tests.service.isolation import OPEN, Door, bodies, doors, settle
+from tests.service.doors import OPEN, Door, bodies, doors
+from tests.service.isolation import settle
 from whetstone.accounts import join, log_in
 from whetstone.client import Client
 from whetstone.contract.audit import ExportForm

@@ -36,9 +36,9 @@ from app.core.tenancy import TenantID
 from app.embedded.service import Running
 from app.export.service import LEFT_OUT, LINKS, is_secret
 from app.provenance import keys
-from tests.service.actors import Guest, new_tenant, query
+from tests.service.actors import Guest, new_tenant, query, settings_of
 from tests.service.isolation import MARK, settle
-from tests.service.test_storage import put, settings_of
+from tests.service.test_storage import put
 from whetstone.client import Client
 from whetstone.contract.identity import Role
 from whetstone.contract.retention import RetentionRules

@@ -44,7 +44,6 @@ def posting(box: Mailbox) -> Iterator[Running]:
         "WHETSTONE_MAIL__PASSWORD_FILE": str(box.folder / "password"),
         "WHETSTONE_MAIL__SENDER": "Whetstone <whetstone@example.com>",
         "WHETSTONE_MAIL__RETRY_SECONDS": "[0.5]",
-        "WHETSTONE_RATES__LOGINS": "10000",
         "SSL_CERT_FILE": str(box.certificate),
     }
     with (

@@ -48,7 +48,7 @@ def strict() -> Iterator[Running]:
     """A service with low limits that one web page may call."""
     tight = {"WHETSTONE_RATES__REQUESTS": "4", "WHETSTONE_RATES__LOGINS": "2"}
     tight |= {"WHETSTONE_CORS_ORIGINS": json.dumps([ORIGIN])}
-    with data_folder() as folder, embedded.running(folder, "127.0.0.1", 0, worker=False, **QUICK, **tight) as running:
+    with data_folder() as folder, embedded.running(folder, "127.0.0.1", 0, worker=False, **(QUICK | tight)) as running:
         yield running
 
 

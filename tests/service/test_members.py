@@ -53,10 +53,10 @@ def test_an_invitation_is_taken_up_once(owner: Client) -> None:
         join(owner.url, again.token, SECRET)
 
 
-def test_an_invitation_ends_after_seven_days(owner: Client, calm: Running) -> None:
+def test_an_invitation_ends_after_seven_days(owner: Client, bare: Running) -> None:
     made = owner.invitations.create(unique(owner, "late"))
     assert (made.expires_at - made.created_at).days == 7
-    query(calm, "update invitations set expires_at = now() where id = %s", made.id)
+    query(bare, "update invitations set expires_at = now() where id = %s", made.id)
     assert list(owner.invitations.list()) == []
     with pytest.raises(NotFound):
         join(owner.url, made.token, SECRET)
@@ -100,7 +100,7 @@ def test_the_last_owner_stays(owner: Client) -> None:
         assert owner.me().role is Role.VIEWER
 
 
-def test_a_key_does_no_more_than_it_was_made_for(owner: Client, calm: Running) -> None:
+def test_a_key_does_no_more_than_it_was_made_for(owner: Client, bare: Running) -> None:
     made = owner.keys.create("ci", frozenset({Scope.READ}), expires_in_days=1)
     assert made.secret.startswith(made.prefix)
     assert [row.id for row in owner.keys.list(made.prefix)] == [made.id]
@@ -115,7 +115,7 @@ def test_a_key_does_no_more_than_it_was_made_for(owner: Client, calm: Running) -
             with pytest.raises(Forbidden):
                 attempt()
         assert next(iter(owner.keys.list(made.prefix))).last_used_at is not None
-        query(calm, "update api_keys set expires_at = now() where id = %s", made.id)
+        query(bare, "update api_keys set expires_at = now() where id = %s", made.id)
         with pytest.raises(Unauthorized):
             program.me()
     with joined(owner, unique(owner, "viewer"), Role.VIEWER) as viewer:
@@ -134,18 +134,18 @@ def test_a_key_does_no_more_than_it_was_made_for(owner: Client, calm: Running) -
             ended.me()
 
 
-def test_a_key_is_changed_over(owner: Client, calm: Running) -> None:
+def test_a_key_is_changed_over(owner: Client, bare: Running) -> None:
     old = owner.keys.create("deploy", frozenset({Scope.READ, Scope.WRITE}))
     with Client(owner.url, old.secret) as before:
         new = before.keys.rotate(old.id, overlap_hours=1)
         assert (new.name, new.scopes) == (old.name, old.scopes)
         assert before.me().key_id == old.id
-        query(calm, "update api_keys set expires_at = now() where id = %s", old.id)
+        query(bare, "update api_keys set expires_at = now() where id = %s", old.id)
         with pytest.raises(Unauthorized):
             before.me()
     with Client(owner.url, new.secret) as after:
         assert after.me().key_id == new.id
-    stored = query(calm, "select api_keys::text from api_keys where id = %s", new.id)[0][0]
+    stored = query(bare, "select api_keys::text from api_keys where id = %s", new.id)[0][0]
     assert new.secret not in stored
 
 
@@ -155,7 +155,7 @@ def browser(owner: Client) -> Iterator[httpx.Client]:
         yield browser
 
 
-def test_a_browser_signs_in_and_out(owner: Client, browser: httpx.Client, calm: Running) -> None:
+def test_a_browser_signs_in_and_out(owner: Client, browser: httpx.Client, bare: Running) -> None:
     login = {"email": email_of(owner), "password": PASSWORD}
     assert browser.get("/v1/me").status_code == 401
     answer = browser.post("/v1/sessions", json=login)
@@ -175,7 +175,7 @@ def test_a_browser_signs_in_and_out(owner: Client, browser: httpx.Client, calm: 
         assert browser.delete("/v1/sessions").status_code == 204
         assert other.get("/v1/me").status_code == browser.get("/v1/me").status_code == 401
     browser.post("/v1/sessions", json=login)
-    query(calm, "update sessions set last_seen_at = now() - interval '13 hours'")
+    query(bare, "update sessions set last_seen_at = now() - interval '13 hours'")
     assert browser.get("/v1/me").status_code == 401
 
 
@@ -196,7 +196,7 @@ def test_a_new_password_ends_the_other_sessions(owner: Client, browser: httpx.Cl
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_after_ten_wrong_passwords_an_address_is_locked(owner: Client, calm: Running, *, known: bool) -> None:
+def test_after_ten_wrong_passwords_an_address_is_locked(owner: Client, bare: Running, *, known: bool) -> None:
     email = email_of(owner) if known else unique(owner, "nobody")
     for _ in range(10):
         with pytest.raises(Unauthorized) as wrong:
@@ -206,7 +206,7 @@ def test_after_ten_wrong_passwords_an_address_is_locked(owner: Client, calm: Run
         with pytest.raises(TooManyRequests) as refused:
             log_in(owner.url, email, password, "x")
         assert refused.value.code == "locked_out"
-    query(calm, "update login_failures set last_at = last_at - interval '61 seconds'")
+    query(bare, "update login_failures set last_at = last_at - interval '61 seconds'")
     if known:
         assert log_in(owner.url, email.upper(), PASSWORD, "x").secret
     with pytest.raises(Unauthorized):

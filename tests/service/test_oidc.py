@@ -27,7 +27,7 @@ HOUSE = new_id(Prefix.TENANT)
 def settings(issuer_url: str, **others: str) -> dict[str, str]:
     given = {"ISSUER": issuer_url, "CLIENT_ID": CLIENT, "CLIENT_SECRET": issuer.SECRET} | others
     named = {f"WHETSTONE_OIDC__{name}": value for name, value in given.items()}
-    return QUICK | named | {"WHETSTONE_RATES__LOGINS": "10000"}
+    return QUICK | named
 
 
 @pytest.fixture(scope="module")

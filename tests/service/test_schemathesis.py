@@ -24,7 +24,7 @@ STREAMS = "/events$"  # an event stream ends with its job, so no answer can be a
 
 @pytest.fixture(scope="module")
 def unlimited() -> Iterator[Running]:
-    rates = {"WHETSTONE_RATES__REQUESTS": "1000000", "WHETSTONE_RATES__LOGINS": "1000000"}
+    rates = {"WHETSTONE_RATES__REQUESTS": "1000000"}
     with data_folder() as folder, embedded.running(folder, "127.0.0.1", 0, worker=False, **QUICK, **rates) as running:
         yield running
 

@@ -61,7 +61,7 @@ def test_the_keys_of_a_disabled_account_stop_at_once(owner: Client) -> None:
     assert list(owner.keys.list(user_id=account.id)) == []
 
 
-def test_its_keys_are_listed_and_changed_over_by_an_admin(owner: Client, calm: Running) -> None:
+def test_its_keys_are_listed_and_changed_over_by_an_admin(owner: Client, bare: Running) -> None:
     account = owner.service_accounts.create("CI", Role.ADMIN)
     old = owner.service_accounts.create_key(account.id, "deploy", frozenset({Scope.READ}))
     assert [row.id for row in owner.keys.list(user_id=account.id)] == [old.id]
@@ -70,7 +70,7 @@ def test_its_keys_are_listed_and_changed_over_by_an_admin(owner: Client, calm: R
     assert (new.user_id, new.scopes) == (account.id, (Scope.READ,))
     with Client(owner.url, old.secret) as before, Client(owner.url, new.secret) as after:
         assert before.me().user_id == after.me().user_id
-        query(calm, "update api_keys set expires_at = now() where id = %s", old.id)
+        query(bare, "update api_keys set expires_at = now() where id = %s", old.id)
         with pytest.raises(Unauthorized):
             before.me()
         again = after.keys.rotate(new.id)  # a program may do so itself
@@ -109,7 +109,7 @@ def test_who_may_make_them(owner: Client) -> None:
         owner.request("POST", "/v1/service-accounts", json={"name": "CI", "role": "owner"})
 
 
-def test_a_program_has_no_way_to_log_in(owner: Client, calm: Running) -> None:
+def test_a_program_has_no_way_to_log_in(owner: Client, bare: Running) -> None:
     account = owner.service_accounts.create("CI")
     with Client(owner.url, owner.service_accounts.create_key(account.id, "x").secret) as program:
         for attempt in (
@@ -119,7 +119,7 @@ def test_a_program_has_no_way_to_log_in(owner: Client, calm: Running) -> None:
         ):
             with pytest.raises(Forbidden):
                 attempt()
-    stored = query(calm, "select kind, email, password_hash from users where id = %s", account.id)
+    stored = query(bare, "select kind, email, password_hash from users where id = %s", account.id)
     assert stored == [("service", None, None)]
 
 
@@ -144,10 +144,10 @@ def test_a_change_of_what_was_not_read_is_refused(owner: Client) -> None:
         owner.request("DELETE", path, headers={"If-Match": tag})
 
 
-def test_another_tenants_accounts_are_not_there(owner: Client, calm: Running) -> None:
+def test_another_tenants_accounts_are_not_there(owner: Client, bare: Running) -> None:
     account = owner.service_accounts.create("CI")
     key = owner.service_accounts.create_key(account.id, "deploy")
-    with Client(calm.url, new_tenant(calm)) as stranger:
+    with Client(bare.url, new_tenant(bare)) as stranger:
         for attempt in (
             lambda: stranger.service_accounts.create_key(account.id, "mine"),
             lambda: stranger.keys.rotate(key.id),

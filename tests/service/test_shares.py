@@ -8,7 +8,7 @@ import pytest
 from app.embedded.service import Running
 from tests.service import facts
 from tests.service.actors import Guest, new_tenant, query
-from tests.service.isolation import OPEN, doors
+from tests.service.doors import OPEN, doors
 from tests.service.test_provenance import end, until_the_report
 from whetstone.client import Client
 from whetstone.contract.jobs import JobRead

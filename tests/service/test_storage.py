@@ -3,8 +3,6 @@
 import asyncio
 import hashlib
 import os
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
@@ -22,9 +20,7 @@ from app.core.storage import (
     PART,
     PartsMissing,
     Storage,
-    StorageUnavailable,
     Transfer,
-    UnsupportedStorage,
     UploadTooLarge,
     WrongContent,
     part_size_of,
@@ -32,10 +28,9 @@ from app.core.storage import (
 from app.core.storage_choice import open_storage
 from app.core.storage_local import LocalStorage
 from app.core.storage_s3 import S3Storage
-from app.embedded.service import Running, _parts
-from app.settings import Settings
+from app.embedded.service import Running
 from tests.service import facts
-from tests.service.actors import Guest, new_tenant, query, upload
+from tests.service.actors import Guest, new_tenant, query, settings_of, upload
 from whetstone.client import Client
 from whetstone.contract.jobs import ArtifactKind
 from whetstone.contract.models import InspectionState, ModelRead
@@ -46,14 +41,6 @@ from whetstone.uploading import PartRefused, Transfers
 from workers.control_plane import WrongContent as FoundWrong
 
 LARGE = PART + 1_000_000  # two parts
-
-
-def settings_of(service: Running) -> Settings:
-    names = {name: value for name, value in service.environment.items() if name.startswith("WHETSTONE_")}
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in names.items():
-            patch.setenv(name, value)
-        return Settings()
 
 
 @pytest.fixture(params=["folder", "bucket"])
@@ -387,45 +374,6 @@ async def test_a_server_that_does_not_check_hashes_proves_nothing(bucketed: Runn
     assert (await storage.finish(transfer)).proven
     storage._checksums = False
     assert not (await storage.finish(transfer)).proven
-
-
-@pytest.mark.parametrize(
-    "changed", [{"WHETSTONE_STORAGE_URL": "s3://no-such-bucket"}, {"WHETSTONE_S3__ENDPOINT": "http://127.0.0.1:9"}]
-)
-async def test_a_bucket_that_does_not_answer_is_noticed(bucketed: Running, changed: dict[str, str]) -> None:
-    settings = settings_of(
-        Running(bucketed.url, None, bucketed.owner_file, (), bucketed.environment | changed, bucketed.owner_url)
-    )
-    storage = open_storage(settings, Signer("x"))
-    with pytest.raises(StorageUnavailable):
-        await storage.check()
-    await open_storage(settings_of(bucketed), Signer("x")).check()
-
-
-def test_the_operator_is_told_what_a_storage_can_do(bucketed: Running) -> None:
-    def told(**changed: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "app", "check-storage"]
-        environment = bucketed.environment | changed
-        return subprocess.run(command, env=environment, text=True, capture_output=True, check=False)
-
-    good = told()
-    assert (good.returncode, good.stdout.count("yes")) == (0, 7), good.stdout + good.stderr
-    bad = told(WHETSTONE_STORAGE_URL="s3://no-such-bucket")
-    assert bad.returncode == 1
-    assert "Not Found" in bad.stderr
-
-
-def test_half_a_key_is_refused(bucketed: Running) -> None:
-    settings = settings_of(bucketed)
-    half = settings.s3.model_copy(update={"access_key_id": None})
-    with pytest.raises(UnsupportedStorage):
-        open_storage(settings.model_copy(update={"s3": half}), Signer("x"))
-
-
-def test_a_worker_is_given_no_key_of_the_bucket(bucketed: Running, tmp_path: Path) -> None:
-    environment = bucketed.environment | {"AWS_SECRET_ACCESS_KEY": "x"}
-    worker = _parts(environment, tmp_path / "logs", "127.0.0.1", 1, worker=True)[-1]
-    assert not [name for name in worker._env if "S3" in name or name.startswith("AWS_")]
 
 
 def test_parts_are_few_and_whole() -> None:
