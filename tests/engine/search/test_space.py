@@ -96,6 +96,12 @@ def substitutes(recipe: Recipe) -> bool:
     return any(isinstance(config, Substitute) for config in recipe)
 
 
+def test_one_way_to_quantize_is_tried_before_all_rules() -> None:
+    """A search of few trials on a graph where many rules find a place must not end without."""
+    found = recipes(nothing_helps, graph=lambda _: hard_swish())
+    assert [recipe[-1].kind for recipe in found[:4]] == ["simplify", "quantize", "substitute", "quantize"]
+
+
 def test_a_rule_that_gains_is_added_to_the_best() -> None:
     known = Substitute(rules=(Rule.FUNCTION,))
     found = recipes(

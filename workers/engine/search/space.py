@@ -1,7 +1,7 @@
 """Which candidates are worth a try, cheap ones first; what comes next depends on what was found."""
 
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, islice
 
 from whetstone.contract.jobs import Objective
 from whetstone.contract.quantization import (
@@ -33,9 +33,12 @@ FINISHES = 2
 
 
 def proposals(known: Known) -> Iterator[Proposal]:
-    """Candidates in the order they should be tried. Read lazily: later ones look at what earlier ones came to."""
+    """Candidates in the order they should be tried. Read lazily: later ones look at what earlier ones came to. One way
+    to quantize comes before the many rules that substitute, so that a search of few trials has tried both.
+    """
     yield Proposal(recipe=START)
     yield from _settings(known)
+    yield from map(_plain, islice(_quantized(known), 1))
     yield from map(_plain, substitutions(known))
     yield from map(_plain, _quantized(known))
     if known.board.budget.objective is Objective.SIZE:
