@@ -11,6 +11,7 @@ from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
 from pathlib import Path
+from typing import Any
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
@@ -18,6 +19,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from tests.service.actors import until
 
 USER, PASSWORD = "whetstone", "a mail password"
 HOST = "127.0.0.1"
@@ -56,7 +59,7 @@ class Mailbox:
     def open(self) -> Iterator[None]:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(self.certificate)
-        server = Controller(
+        server = _Server(
             self,
             HOST,
             self.port,
@@ -69,7 +72,24 @@ class Mailbox:
         try:
             yield
         finally:
+            until(server.is_alone, 60)
             server.stop()
+
+
+class _Server(Controller):
+    """Knows who is connected: stopped under a client that is about to leave, it would never close that connection."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._calls: list[SMTP] = []
+
+    def factory(self) -> SMTP:
+        call: SMTP = super().factory()
+        self._calls.append(call)
+        return call
+
+    def is_alone(self) -> bool:
+        return all(call.transport is None for call in self._calls)
 
 
 def _authenticate(_server: SMTP, _session: Session, _envelope: Envelope, _mechanism: str, given: object) -> AuthResult:
