@@ -175,6 +175,7 @@ def test_hours_of_silence_in_a_small_file_are_read_for_a_window_alone(tmp_path: 
         (sound(np.full(100, np.nan, np.float32)), "NaN"),
         (sound(noise(), "AIFF"), "is AIFF"),
     ],
+    ids=["cut off", "no FLAC", "half of a WAV", "half of a FLAC", "empty", "NaN", "AIFF"],
 )
 def test_a_file_that_is_wrong_is_named(tmp_path: Path, content: bytes, told: str) -> None:
     with pytest.raises(InvalidDataset, match=told):
