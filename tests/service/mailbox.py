@@ -1,8 +1,10 @@
 """A mail server whose answers the test decides: real SMTP, with STARTTLS and a login."""
 
+import gc
 import ipaddress
 import socket
 import ssl
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -74,6 +76,10 @@ class Mailbox:
         finally:
             until(server.is_alone, 60)
             server.stop()
+            del server
+            with warnings.catch_warnings():  # what lay below a STARTTLS connection may not be closed by then
+                warnings.simplefilter("ignore", ResourceWarning)
+                gc.collect()
 
 
 class _Server(Controller):
